@@ -1,0 +1,401 @@
+"""The journal: the operations of one mount, on disk, readable while it is being written.
+
+Decided here and only here: the SQLite schema of a journal, when records reach the disk, and what a recording level
+leaves out.
+
+A `Recorder` is called from any thread. It only appends to a list; a thread of its own writes the list to the database
+every `flush_interval` seconds or `batch` records, whichever comes first. So a process that is killed loses at most the
+last batch, and never tears the journal: each batch is one SQLite transaction in write-ahead mode.
+
+A `Journal` reads, in the same or in another process, while a recorder writes. One `Journal` belongs to one thread.
+
+The schema, version 1:
+
+    meta(key, value)                     schema, level, closed (1 after an orderly end)
+    layer(number, role, name, path)      role is 'rw' or 'ro'
+    operation(number, kind, path, layer, size, offset, target, start, duration, pid, error)
+    effect(operation, position, kind, path, origin, size, target)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from fusefs.errors import JournalError
+from fusefs.operation import Effect, EffectKind, Kind, Operation
+
+__all__ = ["Journal", "JournalLayer", "Level", "Recorder"]
+
+_SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE layer (number INTEGER PRIMARY KEY, role TEXT NOT NULL, name TEXT NOT NULL, path BLOB NOT NULL);
+CREATE TABLE operation (
+    number INTEGER PRIMARY KEY, kind TEXT NOT NULL, path BLOB NOT NULL, layer INTEGER, size INTEGER NOT NULL,
+    offset INTEGER NOT NULL, target BLOB NOT NULL, start INTEGER NOT NULL, duration INTEGER NOT NULL,
+    pid INTEGER NOT NULL, error INTEGER NOT NULL);
+CREATE TABLE effect (
+    operation INTEGER NOT NULL, position INTEGER NOT NULL, kind TEXT NOT NULL, path BLOB NOT NULL, origin INTEGER,
+    size INTEGER NOT NULL, target BLOB NOT NULL, PRIMARY KEY (operation, position)) WITHOUT ROWID;
+"""
+
+
+class Level(StrEnum):
+    """How much is recorded."""
+
+    ALL = "all"  #: every operation
+    METADATA = "metadata"  #: every operation but transfers of file data (`Kind.is_data`)
+    NONE = "none"  #: nothing
+
+    def takes(self, kind: Kind) -> bool:
+        """Whether operations of this kind are recorded.
+
+        >>> Level.METADATA.takes(Kind.READ), Level.METADATA.takes(Kind.OPEN)
+        (False, True)
+        """
+        return self is Level.ALL or (self is Level.METADATA and not kind.is_data)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLayer:
+    """One layer of the stack that a journal is about.
+
+    Attributes
+    ----------
+    number
+        As in `Operation.layer`: 0 is the RW layer, 1 the topmost read-only layer.
+    role
+        `"rw"` or `"ro"`.
+    name
+        What people call it: a digest, an image's name, or the directory's name.
+    path
+        The layer's directory.
+    """
+
+    number: int
+    role: str
+    name: str
+    path: Path
+
+
+def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
+    """Connect to the database at `path`; `mode` as in SQLite's URI (`ro`, `rw`, `rwc`)."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False)
+
+
+class Recorder:
+    """Writes a journal. Call it with each operation; close it at the end.
+
+    Parameters
+    ----------
+    path
+        File to make. It must not be there yet, unless `append` is true: then numbering goes on after what is in it.
+    layers
+        The stack, as the journal's readers shall see it.
+    level
+        What is recorded. The caller asks `takes` first, so that what is not recorded costs nothing.
+    flush_interval
+        Seconds after which records are on disk at the latest.
+    batch
+        Number of records after which they are written at once.
+
+    Raises
+    ------
+    JournalError
+        The file cannot be made, exists already, or is no journal.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "journal.db"
+    >>> with Recorder(file, [JournalLayer(1, "ro", "base", Path("/base"))]) as record:
+    ...     record(Operation(Kind.LOOKUP, "/etc", layer=1))
+    >>> [(op.number, op.kind.value, op.path) for op in Journal(file).operations()]
+    [(1, 'lookup', '/etc')]
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        layers: Iterable[JournalLayer],
+        *,
+        level: Level = Level.ALL,
+        append: bool = False,
+        flush_interval: float = 0.25,
+        batch: int = 2000,
+    ) -> None:
+        self.path = Path(path)
+        self.level = level
+        self.takes = level.takes
+        self._interval = flush_interval
+        self._batch = batch
+        self._pending: list[Operation] = []
+        self._lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = False
+        self._failure: Exception | None = None
+        self._database, self._number = self._prepare(layers, append=append)
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    def _prepare(self, layers: Iterable[JournalLayer], *, append: bool) -> tuple[sqlite3.Connection, int]:
+        exists = self.path.exists() and self.path.stat().st_size > 0
+        if exists and not append:
+            raise JournalError(f"{self.path}: there is a file of this name already; name another journal or remove it")
+        try:
+            database = _connect(self.path, mode="rwc")
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path}: the journal cannot be made: {error}") from error
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=NORMAL")
+            with database:
+                if not exists:
+                    database.executescript(_SCHEMA)
+                number = database.execute("SELECT coalesce(max(number), 0) FROM operation").fetchone()[0]
+                database.executemany(
+                    "INSERT OR REPLACE INTO layer VALUES (?, ?, ?, ?)",
+                    [(layer.number, layer.role, layer.name, os.fsencode(layer.path)) for layer in layers],
+                )
+                database.executemany(
+                    "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                    [("schema", str(_SCHEMA_VERSION)), ("level", self.level.value), ("closed", "0")],
+                )
+        except sqlite3.Error as error:
+            database.close()
+            raise JournalError(f"{self.path}: this is no journal that can be written: {error}") from error
+        return database, int(number)
+
+    def __call__(self, operation: Operation) -> None:
+        """Take one operation. Cheap, never blocks on the disk."""
+        pending = self._pending
+        pending.append(operation)
+        if len(pending) >= self._batch:
+            self._wake.set()
+
+    def flush(self) -> None:
+        """Write what was recorded so far to the database.
+
+        Raises
+        ------
+        JournalError
+            It could not be written (disk full). The records are dropped: a full disk must not fill the memory too.
+        """
+        self._write()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise JournalError(f"{self.path}: the journal cannot be written: {failure}") from failure
+
+    def close(self) -> None:
+        """Write the rest and end the thread. A second call does nothing."""
+        with self._lock:
+            if self._stop:
+                return
+            self._stop = True
+        self._wake.set()
+        self._thread.join()
+        self._write()
+        with contextlib.suppress(sqlite3.Error), self._database:
+            self._database.execute("UPDATE meta SET value='1' WHERE key='closed'")
+        self._database.close()
+
+    def _run(self) -> None:
+        while not self._stop:
+            self._wake.wait(self._interval)
+            self._wake.clear()
+            self._write()
+
+    def _write(self) -> None:
+        with self._write_lock:
+            taken, self._pending = self._pending, []
+            if not taken:
+                return
+            first = self._number + 1
+            self._number += len(taken)
+            try:
+                with self._database:
+                    self._insert(first, taken)
+            except sqlite3.Error as error:
+                self._failure = error
+
+    def _insert(self, first: int, operations: Sequence[Operation]) -> None:
+        encode = os.fsencode
+        self._database.executemany(
+            "INSERT INTO operation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    number, op.kind.value, encode(op.path), op.layer, op.size, op.offset, encode(op.target),
+                    op.start, op.duration, op.pid, op.error,
+                )
+                for number, op in enumerate(operations, first)
+            ],
+        )  # fmt: skip
+        effects = [
+            (number, position, e.kind.value, encode(e.path), e.origin, e.size, encode(e.target))
+            for number, op in enumerate(operations, first)
+            if op.effects
+            for position, e in enumerate(op.effects)
+        ]
+        if effects:
+            self._database.executemany("INSERT INTO effect VALUES (?, ?, ?, ?, ?, ?, ?)", effects)
+
+    def __enter__(self) -> Self:
+        """Enter a block at whose end the journal is closed."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the journal."""
+        self.close()
+
+
+class Journal:
+    """Reads a journal, also while it is being written.
+
+    Parameters
+    ----------
+    path
+        The journal's file.
+
+    Raises
+    ------
+    JournalError
+        There is no such file, it cannot be read, or it is no journal of a version known here.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise JournalError(f"{self.path}: there is no such journal")
+        try:
+            self._database = _connect(self.path, mode="ro")
+            rows = self._database.execute("SELECT key, value FROM meta").fetchall()
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path}: this cannot be read as a journal: {error}") from error
+        self._meta: dict[str, str] = dict(rows)
+        if self._meta.get("schema") != str(_SCHEMA_VERSION):
+            raise JournalError(
+                f"{self.path}: the journal has schema {self._meta.get('schema')}, this version reads {_SCHEMA_VERSION}"
+            )
+
+    @property
+    def level(self) -> Level:
+        """What was recorded."""
+        return Level(self._meta["level"])
+
+    @property
+    def closed(self) -> bool:
+        """Whether the recorder ended in order; false while it runs and after it was killed."""
+        row = self._query("SELECT value FROM meta WHERE key='closed'").fetchone()
+        return bool(row and row[0] == "1")
+
+    def layers(self) -> list[JournalLayer]:
+        """Return the stack, the RW layer first."""
+        rows = self._query("SELECT number, role, name, path FROM layer ORDER BY number")
+        return [JournalLayer(number, role, name, Path(os.fsdecode(path))) for number, role, name, path in rows]
+
+    def __len__(self) -> int:
+        """Return the number of operations on disk so far."""
+        return int(self._query("SELECT coalesce(max(number), 0) FROM operation").fetchone()[0])
+
+    def operations(
+        self, *, after: int = 0, until: int | None = None, kinds: Iterable[Kind] | None = None
+    ) -> Iterator[Operation]:
+        """Yield operations in the order of their numbers, in bounded memory.
+
+        Parameters
+        ----------
+        after
+            Only those with a greater number.
+        until
+            Only those with this number or a smaller one.
+        kinds
+            Only those of these kinds.
+        """
+        where = ["number > ?"]
+        values: list[int | str] = [after]
+        if until is not None:
+            where.append("number <= ?")
+            values.append(until)
+        if kinds is not None:
+            wanted = [kind.value for kind in kinds]
+            where.append(f"kind IN ({','.join('?' * len(wanted))})")
+            values.extend(wanted)
+        condition = " AND ".join(where)
+        while True:
+            rows = self._query(
+                f"SELECT * FROM operation WHERE {condition} ORDER BY number LIMIT 5000",
+                (values[0], *values[1:]),
+            ).fetchall()
+            if not rows:
+                return
+            effects = self._effects(rows[0][0], rows[-1][0])
+            for row in rows:
+                yield _operation(row, effects.get(row[0], ()))
+            values[0] = rows[-1][0]
+
+    def _effects(self, first: int, last: int) -> dict[int, tuple[Effect, ...]]:
+        found: dict[int, list[Effect]] = {}
+        decode = os.fsdecode
+        for number, kind, path, origin, size, target in self._query(
+            "SELECT operation, kind, path, origin, size, target FROM effect"
+            " WHERE operation BETWEEN ? AND ? ORDER BY operation, position",
+            (first, last),
+        ):
+            effect = Effect(EffectKind(kind), decode(path), origin, size, decode(target))
+            found.setdefault(number, []).append(effect)
+        return {number: tuple(effects) for number, effects in found.items()}
+
+    def follow(self, *, after: int = 0, poll: float = 0.1, timeout: float | None = None) -> Iterator[Operation]:
+        """Yield operations as they reach the disk, until the recorder ends in order or `timeout` seconds are over."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            closed = self.closed
+            for operation in self.operations(after=after):
+                after = operation.number
+                yield operation
+            if closed or (end is not None and time.monotonic() >= end):
+                return
+            time.sleep(poll)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        """Enter a block at whose end the journal is closed."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the journal."""
+        self.close()
+
+    def _query(self, text: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        try:
+            return self._database.execute(text, values)
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path}: the journal cannot be read: {error}") from error
+
+
+def _operation(row: tuple[Any, ...], effects: tuple[Effect, ...]) -> Operation:
+    """Build an operation from a row of the table, in the order of its columns."""
+    number, kind, path, layer, size, offset, target, start, duration, pid, error = row
+    return Operation(
+        Kind(kind), os.fsdecode(path), layer, effects, size, offset, os.fsdecode(target),
+        start, duration, pid, error, number,
+    )  # fmt: skip
