@@ -1,0 +1,1 @@
+"""The `layerlab` command: its words, its tables, its exit statuses. One module per sub-command, imported when it runs."""

@@ -1,0 +1,147 @@
+"""The entry point of the `layerlab` command: which sub-commands there are, and how it ends.
+
+Decided here and only here: the names of the sub-commands and the modules that they are in (imported only when one of
+them runs, so that `layerlab --help` is quick), the exit statuses, and that an error is one line on standard error:
+
+    0    done
+    1    it could not be done; the line names the thing and the mend
+    2    wrong usage
+    130  interrupted with Ctrl-C
+    141  the reader of the output went away (`layerlab journal FILE | head`)
+
+Anything else that is raised is a defect of the program, and its traceback is shown. One thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+import click
+
+__all__ = ["COMMANDS", "LazyGroup", "cli", "main", "run"]
+
+#: name -> (module, line in the help), in the order in which the help lists them.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("sim.cli.demo", "Build two images, run a container on one, and show all that happened to its layers."),
+    "mount": ("sim.cli.mount", "Mount a stack of directories as one tree."),
+    "umount": ("sim.cli.umount", "Undo a mount."),
+    "journal": ("sim.cli.journal", "Show the operations that a mount recorded."),
+    "figure": ("sim.cli.figure", "Draw a figure from a journal."),
+    "doctor": ("sim.cli.doctor", "Say what this machine can do, and what to install for the rest."),
+}
+
+#: Base classes of errors whose text is made to be shown to people, as (module, name).
+_FOR_PEOPLE = (
+    ("fusefs.errors", "FusefsError"),
+    ("sim.images.errors", "ImageError"),
+    ("sim.runtime.errors", "ContainerError"),
+    ("sim.graph.errors", "GraphError"),
+)
+
+
+class LazyGroup(click.Group):
+    """A group whose sub-commands are imported when they are asked for.
+
+    The module of the sub-command `NAME` has its command under the name `command`.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a sub-command; None if there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of sub-commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with `layerlab demo`. `layerlab COMMAND --help` tells more.",
+    no_args_is_help=False,
+    invoke_without_command=True,
+)
+@click.option("--version", is_flag=True, help="Print the version and end.")
+@click.pass_context
+def cli(ctx: click.Context, version: bool) -> None:
+    """A small, real Docker whose every filesystem operation can be seen."""
+    if version:
+        from importlib.metadata import version as installed
+
+        click.echo(f"layerlab {installed('layerlab')}")
+        ctx.exit(0)
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def _for_people() -> Iterator[type[Exception]]:
+    """Yield the classes of `_FOR_PEOPLE`; what was not imported cannot have been raised."""
+    for module, name in _FOR_PEOPLE:
+        if module in sys.modules:
+            yield getattr(sys.modules[module], name)
+
+
+def _line(error: BaseException) -> str:
+    """Return what is said about an error, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+        text = ": ".join([*names, error.strerror])
+    else:
+        text = str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        print(f"layerlab: {text}", file=sys.stderr, flush=True)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status.
+
+    Parameters
+    ----------
+    arguments
+        What comes after the command's name; by default that of this process.
+    """
+    try:
+        result = cli.main(arguments, prog_name="layerlab", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        place = error.ctx.command_path if error.ctx else "layerlab"
+        command = "" if place == "layerlab" else f"{place.removeprefix('layerlab ')}: "
+        _complain(f"{command}{_line(Exception(error.format_message()))} `{place} --help` lists what it takes.")
+        return 2
+    except click.ClickException as error:
+        _complain(_line(Exception(error.format_message())))
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _complain("interrupted")
+        return 130
+    except BrokenPipeError:
+        # Python flushes standard output once more at its end; nobody reads that.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (OSError, *_for_people()) as error:
+        _complain(_line(error))
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def main() -> NoReturn:
+    """Run the command with this process's arguments and end the process."""
+    sys.exit(run())
