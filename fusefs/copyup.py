@@ -1,0 +1,311 @@
+"""Copy-up: an object of a read-only layer gets its copy in the RW layer, whole or not at all.
+
+Decided here and only here: what is copied and in which order, how the copy becomes visible, what is synced.
+
+The copy is made in the work directory, complete with owner, mode, times and extended attributes, and then moved into
+the upper by one rename. So whoever looks sees the lower object or the finished copy, and an interrupted process leaves
+at most a file in the work directory, which the next mount removes.
+
+Threads: data is copied without the tree's lock, so that nobody waits for a large file but who wants that file; a lock
+per file makes two first writers copy once. A caller must not hold the tree's lock when it copies up anything but a
+directory.
+
+Theory of operation, for a file:
+
+    lower/etc/passwd ──data, metadata──▶ work/work/#1 ──rename──▶ upper/etc/passwd
+                                         (fsync, unless volatile)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import stat
+import threading
+
+from fusefs import marks, origin, syscalls
+from fusefs.layer import Directory
+from fusefs.marks import Format
+from fusefs.node import Node
+from fusefs.operation import EffectKind
+from fusefs.record import Recording
+from fusefs.stack import Options, Stack
+from fusefs.table import failure
+
+__all__ = ["CopyUp", "copy_data", "copy_metadata"]
+
+#: Attributes without which an object is not the same to the kernel, so that failing to copy one fails the copy-up.
+_ESSENTIAL = (b"system.posix_acl_access", b"system.posix_acl_default", b"security.")
+
+
+def copy_data(source: int, target: int, size: int, blocks: int) -> int:
+    """Copy the first `size` bytes of a file, holes as holes, the data shared where the filesystem can.
+
+    Parameters
+    ----------
+    source, target
+        Descriptors, open for reading and for writing; the target is empty.
+    size
+        Bytes to have in the target.
+    blocks
+        Blocks of 512 bytes that the source occupies; fewer than its size needs means that it has holes.
+
+    Returns
+    -------
+    int
+        Bytes of data that were moved: none for holes, none for data that is now shared.
+    """
+    if size and syscalls.clone_file(source, target):
+        os.ftruncate(target, size)
+        return 0
+    copied = offset = 0
+    sparse = blocks * 512 < size
+    while offset < size:
+        end = size
+        if sparse:
+            try:
+                offset = os.lseek(source, offset, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # a hole up to the end
+                    break
+                raise
+            end = min(size, os.lseek(source, offset, os.SEEK_HOLE))
+        while offset < end:
+            moved = syscalls.copy_range(source, target, offset, min(end - offset, 1 << 30))
+            if not moved:
+                break
+            offset += moved
+            copied += moved
+        else:
+            continue
+        break  # the source ended early
+    os.ftruncate(target, size)
+    return copied
+
+
+def copy_attributes(source: bytes, target: bytes, own: Format) -> None:
+    """Copy the extended attributes of one object to another, both by paths that are not followed.
+
+    The union's own attributes stay behind. What the target cannot hold is left out, unless the object would not be
+    the same without it (ACLs, capabilities), as the kernel's overlayfs has it.
+    """
+    try:
+        names = os.listxattr(source, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EPERM):
+            return
+        raise
+    for text in names:
+        name = os.fsencode(text)
+        if marks.is_private_attribute(name, own):
+            continue
+        value = marks.get_attribute(source, name)
+        if value is None:
+            continue
+        try:
+            os.setxattr(target, name, value, follow_symlinks=False)
+        except OSError as error:
+            essential = name.startswith(_ESSENTIAL)
+            unprivileged = error.errno == errno.EPERM and os.geteuid() != 0
+            if not unprivileged and (essential or error.errno != errno.EOPNOTSUPP):
+                raise
+
+
+def copy_metadata(status: os.stat_result, source: bytes, directory: int, name: bytes, own: Format) -> None:
+    """Give an object the owner, attributes, mode and times of another one.
+
+    Parameters
+    ----------
+    status, source
+        Status and path of the one that is copied from.
+    directory, name
+        Where the other one is.
+    own
+        Which extended attributes are the union's own.
+    """
+    target = marks.at(directory, name)
+    made = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
+        try:
+            os.chown(name, status.st_uid, status.st_gid, dir_fd=directory, follow_symlinks=False)
+        except PermissionError:
+            if os.geteuid() == 0:
+                raise
+    copy_attributes(source, target, own)
+    if not stat.S_ISLNK(status.st_mode):
+        os.chmod(target, stat.S_IMODE(status.st_mode))
+    syscalls.utimens(directory, name, status.st_atime_ns, status.st_mtime_ns)
+
+
+class CopyUp(Recording):
+    """The merged view of a stack, with copy-up. For the parameters see `Table`."""
+
+    def __init__(self, stack: Stack, options: Options | None = None) -> None:
+        super().__init__(stack, options)
+        self._serial = itertools.count(1)
+        self._copying: dict[Node, threading.Lock] = {}
+
+    @property
+    def staging(self) -> Directory:
+        """The directory where objects are made before they are moved into the upper."""
+        assert self._open.staging is not None
+        return self._open.staging
+
+    def _staged_name(self) -> bytes:
+        return b"#%x" % next(self._serial)
+
+    def copy_up(self, node: Node, *, limit: int | None = None) -> None:
+        """See to it that an object is in the RW layer, and all directories above it.
+
+        Parameters
+        ----------
+        node
+            The object, held by the caller. If it is not a directory, the tree's lock must not be held.
+        limit
+            How many bytes of its data are needed, where the caller is about to cut it anyway.
+
+        Raises
+        ------
+        OSError
+            EROFS for a read-only stack; ENOSPC, EIO and what else the disk says: then nothing has changed.
+        """
+        if node.upper:
+            return
+        _ = self.upper
+        if node.is_directory:
+            with self.lock:
+                self._copy_up_directories(node)
+            return
+        with self.lock:
+            if node.parent is not None:
+                self._copy_up_directories(node.parent)
+            mutex = self._copying.setdefault(node, threading.Lock())
+        with mutex:
+            try:
+                if not node.upper:
+                    self._copy_up_file(node, limit)
+            finally:
+                with self.lock:
+                    self._copying.pop(node, None)
+
+    def _copy_up_directories(self, node: Node) -> None:
+        """Copy up a directory and those above it, the highest first; under the lock."""
+        chain: list[Node] = []
+        at: Node | None = node
+        while at is not None and not at.upper:
+            if at.dead:
+                raise failure(errno.ENOENT)
+            chain.append(at)
+            at = at.parent
+        for directory in reversed(chain):
+            self._copy_up_directory(directory)
+
+    def _copy_up_directory(self, node: Node) -> None:
+        assert node.parent is not None
+        status = self.real_status(node)
+        source, path = self.host_path(node)
+        staged = self._staged_name()
+        number = node.lower[0][0]
+        os.mkdir(staged, 0o700, dir_fd=self.staging.fd)
+        try:
+            copy_metadata(status, path, self.staging.fd, staged, self.marks)
+            self._keep_origin(source, b"", staged)
+            self._publish(node, staged)
+        except BaseException:
+            os.rmdir(staged, dir_fd=self.staging.fd)
+            raise
+        node.upper = True
+        node.status = None
+        node.generation += 1
+        self._note(EffectKind.COPIED_UP, node.path(), origin=number)
+
+    def _keep_origin(self, source: Directory, name: bytes, staged: bytes) -> None:
+        """Write into a copy which lower object it was."""
+        if self.marks is Format.OCI:
+            return
+        device = os.fstat(source.fd).st_dev
+        value = origin.encode_origin(source.fd, name, self._uuids.get(device, bytes(16)))
+        if value is not None:
+            marks.set_attribute(marks.at(self.staging.fd, staged), self._origin_name, value)
+
+    def _publish(self, node: Node, staged: bytes) -> None:
+        """Move a finished copy to its place in the upper; under the lock. The parent's times stay as they were."""
+        parent = node.parent
+        assert parent is not None
+        above = self.upper_directory(parent)
+        before = os.fstat(above.fd)
+        self._mark_impure(parent, above)
+        syscalls.rename(self.staging.fd, staged, above.fd, node.name, syscalls.RENAME_NOREPLACE)
+        with contextlib.suppress(OSError):
+            syscalls.utimens(above.fd, b".", before.st_atime_ns, before.st_mtime_ns)
+
+    def _mark_impure(self, node: Node, directory: Directory) -> None:
+        """Mark a directory of the upper as holding objects whose inode number is another one's."""
+        if self.marks is Format.OCI or (node.impure and not node.lower):
+            return
+        path = b"/proc/self/fd/%d/." % directory.fd
+        if not node.impure or marks.get_attribute(path, self._impure_name) is None:
+            marks.set_attribute(path, self._impure_name, b"y")
+        node.impure = True
+
+    def _copy_up_file(self, node: Node, limit: int | None) -> None:
+        """Copy up anything but a directory; under the lock of this node only."""
+        status = self.real_status(node)
+        source, path = self.host_path(node)
+        _, lower_name = self.locate(node)
+        number = node.lower[0][0]
+        staged = self._staged_name()
+        try:
+            copied = self._stage(status, source, lower_name, staged, limit)
+            copy_metadata(status, path, self.staging.fd, staged, self.marks)
+            keeps_number = status.st_nlink == 1 or stat.S_ISDIR(status.st_mode)
+            if keeps_number:
+                self._keep_origin(source, lower_name, staged)
+            with self.lock:
+                where = node.path()
+                made = os.stat(staged, dir_fd=self.staging.fd, follow_symlinks=False)
+                if node.parent is not None:
+                    self._publish(node, staged)
+                else:
+                    fd = os.open(staged, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.staging.fd)
+                    node.orphan = Directory(fd)
+                    os.unlink(staged, dir_fd=self.staging.fd)
+                node.upper = True
+                node.lower = ()
+                node.lower_name = b""
+                node.status = None
+                node.generation += 1
+                if not keeps_number:
+                    node.inode = self._inode(self.upper.device, made.st_ino)
+                self._note(EffectKind.COPIED_UP, where, origin=number, size=copied)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(staged, dir_fd=self.staging.fd)
+            raise
+
+    def _stage(self, status: os.stat_result, source: Directory, name: bytes, staged: bytes, limit: int | None) -> int:
+        """Make the object in the work directory with its content; return the bytes of data copied."""
+        place = self.staging.fd
+        if stat.S_ISLNK(status.st_mode):
+            os.symlink(os.readlink(name, dir_fd=source.fd), staged, dir_fd=place)
+            return 0
+        if not stat.S_ISREG(status.st_mode):
+            os.mknod(staged, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=place)
+            return 0
+        size = status.st_size if limit is None else min(limit, status.st_size)
+        target = os.open(staged, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600, dir_fd=place)
+        try:
+            if not size:
+                return 0
+            reading = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=source.fd)
+            try:
+                copied = copy_data(reading, target, size, status.st_blocks)
+            finally:
+                os.close(reading)
+            if not self.options.volatile:
+                os.fsync(target)
+            return copied
+        finally:
+            os.close(target)

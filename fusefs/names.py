@@ -1,0 +1,522 @@
+"""Changing names: create, remove, rename, link, with whiteouts and opaque marks where read-only layers show through.
+
+Decided here and only here: what happens in the upper directory when a name appears, goes or moves, in which order, so
+that every state on disk is the one before or the one after.
+
+Each operation holds the tree's lock while it changes names; whatever has to be copied up is copied up before that.
+
+The rules (filesystems/overlayfs, "whiteouts and opaque directories", "renaming directories"):
+
+- a name that a read-only layer shows is deleted by a whiteout, any other name is just removed;
+- a name made where a whiteout is replaces it in one step; a directory made so is opaque, or the old content would
+  come back;
+- what moves away from a name that a read-only layer shows leaves a whiteout there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+
+from fusefs import marks, syscalls
+from fusefs.copyup import CopyUp
+from fusefs.layer import Directory
+from fusefs.marks import Format
+from fusefs.node import Node
+from fusefs.operation import EffectKind, Kind
+from fusefs.record import recorded
+from fusefs.stack import Redirect
+from fusefs.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT
+from fusefs.table import failure
+
+__all__ = ["Names"]
+
+_O_HOLD = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Names(CopyUp):
+    """The merged view of a stack, with changes of names. For the parameters see `Table`.
+
+    Methods that return a node return it held for the caller. All raise `OSError` with the errno that the kernel's
+    overlayfs gives: EROFS without an upper, EEXIST, ENOENT, ENOTEMPTY, EXDEV and so on.
+    """
+
+    # Making
+
+    def _check_new(self, parent: Node, name: bytes) -> None:
+        """Refuse a name that cannot be made; under the lock."""
+        if name in (b"", b".", b".."):
+            raise failure(errno.EEXIST, name)
+        if self._peek(parent, name) is not None:
+            raise failure(errno.EEXIST, name)
+        if parent.dead:
+            raise failure(errno.ENOENT, name)
+        _ = self.upper
+        if marks.reserved_name(name):
+            raise failure(errno.EPERM, name)
+
+    def _make(self, parent: Node, name: bytes, make: Callable[[int, bytes], None], *, is_directory: bool) -> Node:
+        """Make an object under a new name by calling `make(directory, name)`; under the lock."""
+        self._check_new(parent, name)
+        self.copy_up(parent)
+        above = self.upper_directory(parent)
+        path = parent.path_of(name)
+        replaces = self._has_whiteout(above, name)
+        if replaces:
+            with self._staged_like(above) as place:
+                staged = self._staged_name()
+                with self._as_caller():
+                    make(place, staged)
+                self._put_over_whiteout(place, staged, above, name, is_directory=is_directory)
+        else:
+            with self._as_caller():
+                make(above.fd, name)
+        self._note(EffectKind.CREATED, path)
+        hides = self._shown_by(parent, name) if replaces else None
+        if replaces:
+            self._note(EffectKind.REVEALED, path, origin=hides)
+            if is_directory:
+                self._note(EffectKind.OPAQUE, path, origin=hides)
+        status = os.stat(name, dir_fd=above.fd, follow_symlinks=False)
+        node = Node(stat.S_IFMT(status.st_mode), self._inode(self.upper.device, status.st_ino), parent, name)
+        node.upper = True
+        return self.hold(self._attach(parent, name, node))
+
+    @contextlib.contextmanager
+    def _as_caller(self) -> Iterator[None]:
+        """Let what is created belong to the caller, as it would in a filesystem of its own."""
+        caller = self.caller
+        own = os.geteuid(), os.getegid()
+        if (caller.uid, caller.gid) == own or own[0] != 0:
+            yield
+            return
+        syscalls.set_filesystem_ids(caller.uid, caller.gid)
+        try:
+            yield
+        finally:
+            syscalls.set_filesystem_ids(*own)
+
+    def _has_whiteout(self, above: Directory, name: bytes) -> bool:
+        """Tell whether the upper has a whiteout under a name, which is in the way of what shall be made there."""
+        if self.marks is Format.OCI:
+            return self._oci_mark(above, name)
+        try:
+            return marks.is_whiteout(os.stat(name, dir_fd=above.fd, follow_symlinks=False))
+        except FileNotFoundError:
+            return False
+
+    @contextlib.contextmanager
+    def _staged_like(self, above: Directory) -> Iterator[int]:
+        """Yield a place in the work directory where new objects get what they would inherit from `above`."""
+        status = os.fstat(above.fd)
+        path = b"/proc/self/fd/%d/." % above.fd
+        inherited = None if self.marks is Format.OCI else marks.get_attribute(path, b"system.posix_acl_default")
+        if not status.st_mode & stat.S_ISGID and inherited is None:
+            yield self.staging.fd
+            return
+        name = self._staged_name()
+        os.mkdir(name, 0o700, dir_fd=self.staging.fd)
+        try:
+            os.chown(name, -1, status.st_gid, dir_fd=self.staging.fd)
+            os.chmod(marks.at(self.staging.fd, name), 0o700 | status.st_mode & stat.S_ISGID)
+            if inherited is not None:
+                os.setxattr(marks.at(self.staging.fd, name), "system.posix_acl_default", inherited)
+            place = Directory(os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.staging.fd))
+            yield place.fd
+        finally:
+            shutil.rmtree(marks.at(self.staging.fd, name), ignore_errors=True)
+
+    def _put_over_whiteout(
+        self, place: int, staged: bytes, above: Directory, name: bytes, *, is_directory: bool
+    ) -> None:
+        """Move a finished object to where a whiteout is, in one step; a directory becomes opaque first."""
+        try:
+            if is_directory:
+                marks.set_opaque(place, staged, self.marks)
+            if self.marks is Format.OCI:
+                syscalls.rename(place, staged, above.fd, name, RENAME_NOREPLACE)
+            elif is_directory:
+                syscalls.rename(place, staged, above.fd, name, RENAME_EXCHANGE)
+                os.unlink(staged, dir_fd=place)
+            else:
+                syscalls.rename(place, staged, above.fd, name)
+        except BaseException:
+            self._discard(staged, place)
+            raise
+
+    def _discard(self, staged: bytes, place: int | None = None) -> None:
+        """Remove something from the work directory, whatever it is."""
+        place = self.staging.fd if place is None else place
+        with contextlib.suppress(OSError):
+            try:
+                os.unlink(staged, dir_fd=place)
+            except IsADirectoryError:
+                shutil.rmtree(marks.at(place, staged), ignore_errors=True)
+
+    @recorded(Kind.MKDIR)
+    def mkdir(self, parent: Node, name: bytes, mode: int) -> Node:
+        """Make a directory (mkdir(2)); `mode` has the permission bits, the caller's umask taken off."""
+        with self.lock:
+            return self._make(parent, name, lambda at, n: os.mkdir(n, mode, dir_fd=at), is_directory=True)
+
+    @recorded(Kind.MKNOD)
+    def mknod(self, parent: Node, name: bytes, mode: int, device: int = 0) -> Node:
+        """Make a file, fifo, socket or device (mknod(2)). A character device 0/0 is a whiteout's form: EPERM."""
+        if stat.S_ISCHR(mode) and device == 0:
+            raise failure(errno.EPERM, name)
+        with self.lock:
+            return self._make(parent, name, lambda at, n: os.mknod(n, mode, device, dir_fd=at), is_directory=False)
+
+    @recorded(Kind.SYMLINK)
+    def symlink(self, parent: Node, name: bytes, text: bytes) -> Node:
+        """Make a symlink (symlink(2))."""
+        self.caller.target = os.fsdecode(text)
+        with self.lock:
+            return self._make(parent, name, lambda at, n: os.symlink(text, n, dir_fd=at), is_directory=False)
+
+    @recorded(Kind.LINK)
+    def link(self, parent: Node, name: bytes, node: Node) -> Node:
+        """Give an object one more name (link(2)).
+
+        Returns
+        -------
+        Node
+            The object itself, held once more.
+        """
+        if node.is_directory:
+            raise failure(errno.EPERM, name)
+        with self.lock:
+            self._check_new(parent, name)
+            where = node.path()
+            self.caller.target = where
+        self.copy_up(node)
+        with self.lock:
+            self._check_new(parent, name)
+            self.copy_up(parent)
+            above = self.upper_directory(parent)
+            kept, source = self.host_path(node)
+            follow = node.orphan is not None
+            replaces = self._has_whiteout(above, name)
+            if replaces and self.marks is not Format.OCI:
+                staged = self._staged_name()
+                os.link(source, staged, dst_dir_fd=self.staging.fd, follow_symlinks=follow)
+                self._put_over_whiteout(self.staging.fd, staged, above, name, is_directory=False)
+            else:
+                os.link(source, name, dst_dir_fd=above.fd, follow_symlinks=follow)
+            del kept
+            status = os.stat(name, dir_fd=above.fd, follow_symlinks=False)
+            if node.inode != self._inode(self.upper.device, status.st_ino):
+                self._mark_impure(parent, above)
+            node.dead = False
+            node.orphan = None
+            self._attach(parent, name, node)
+            self._remember_key(node, (status.st_dev, status.st_ino))
+            self._note(EffectKind.LINKED, parent.path_of(name), target=where)
+            if replaces:
+                self._note(EffectKind.REVEALED, parent.path_of(name))
+            return self.hold(node)
+
+    # Removing
+
+    @recorded(Kind.UNLINK)
+    def unlink(self, parent: Node, name: bytes) -> None:
+        """Remove a name of anything but a directory (unlink(2))."""
+        with self.lock:
+            _ = self.upper
+            node = self._find(parent, name)
+            if node.is_directory:
+                raise failure(errno.EISDIR, name)
+            self._remove(parent, name, node)
+
+    @recorded(Kind.RMDIR)
+    def rmdir(self, parent: Node, name: bytes) -> None:
+        """Remove a directory whose merged view is empty (rmdir(2)), even if whiteouts are left in the upper."""
+        with self.lock:
+            _ = self.upper
+            node = self._find(parent, name)
+            if not node.is_directory:
+                raise failure(errno.ENOTDIR, name)
+            if self.entries(node):
+                raise failure(errno.ENOTEMPTY, name)
+            self._remove(parent, name, node)
+
+    def _remove(self, parent: Node, name: bytes, node: Node) -> None:
+        """Take a name away, leaving a whiteout where a read-only layer shows it; under the lock."""
+        path = parent.path_of(name)
+        shown = self._lower_has(parent, name)
+        origin = self._shown_by(parent, name) if shown else None
+        present = node.upper
+        if shown:
+            self.copy_up(parent)
+        above = self.upper_directory(parent) if parent.upper else None
+        assert above is not None, "a name that no read-only layer shows is in the upper"
+        self._keep_orphan(node, above, name)
+        if shown:
+            self._hide(above, name, present=present, is_directory=node.is_directory)
+        elif node.is_directory:
+            staged = self._staged_name()
+            try:
+                os.rmdir(name, dir_fd=above.fd)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                syscalls.rename(above.fd, name, self.staging.fd, staged)
+                self._discard(staged)
+        else:
+            os.unlink(name, dir_fd=above.fd)
+        if present:
+            self._note(EffectKind.REMOVED, path)
+        if shown:
+            self._note(EffectKind.WHITEOUT, path, origin=origin)
+        self._bury(parent, name, node)
+
+    def _shown_by(self, parent: Node, name: bytes) -> int | None:
+        """Return the number of the topmost read-only layer that shows a name."""
+        for number, path in parent.lower:
+            value, _ = self.layer(number).entry(path, name)
+            if value >= 0:
+                return number if value > 0 else None
+        return None
+
+    def _keep_orphan(self, node: Node, above: Directory, name: bytes) -> None:
+        """Before its name goes, keep hold of an object of the upper that somebody still holds."""
+        if node.upper and node.pins and node.orphan is None and not node.links:
+            node.orphan = Directory(os.open(name, _O_HOLD, dir_fd=above.fd))
+
+    def _bury(self, parent: Node, name: bytes, node: Node) -> None:
+        """Take note that a name is gone; with the last one the node is dead."""
+        path = parent.path_of(name)
+        self._detach(parent, name, node)
+        if node.parent is not None:
+            node.orphan = None
+            return
+        node.dead = True
+        node.name = os.fsencode(path)
+        self._upper.drop(node)
+        if not node.pins:
+            self._idle.pop(node, None)
+            node.orphan = None
+            self._forget_key(node)
+
+    def _hide(self, above: Directory, name: bytes, *, present: bool, is_directory: bool) -> None:
+        """Put a whiteout in place of a name, in one step."""
+        if self.marks is Format.OCI:
+            mark = os.open(marks.OCI_PREFIX + name, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600, dir_fd=above.fd)
+            os.close(mark)
+            if present and is_directory:
+                staged = self._staged_name()
+                syscalls.rename(above.fd, name, self.staging.fd, staged)
+                self._discard(staged)
+            elif present:
+                os.unlink(name, dir_fd=above.fd)
+            return
+        if not present:
+            marks.whiteout_device(above.fd, name)
+            return
+        staged = self._staged_name()
+        marks.whiteout_device(self.staging.fd, staged)
+        try:
+            syscalls.rename(self.staging.fd, staged, above.fd, name, RENAME_EXCHANGE if is_directory else 0)
+        except BaseException:
+            self._discard(staged)
+            raise
+        if is_directory:
+            self._discard(staged)
+
+    # Renaming
+
+    @recorded(Kind.RENAME)
+    def rename(self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int = 0) -> None:
+        """Move a name (rename(2), renameat2(2)).
+
+        Parameters
+        ----------
+        parent, name
+            What moves.
+        new_parent, new_name
+            Where to; what is there is replaced.
+        flags
+            RENAME_NOREPLACE or RENAME_EXCHANGE.
+
+        Raises
+        ------
+        OSError
+            EXDEV for a directory with parts in read-only layers, unless the option `redirect` is on; EINVAL for
+            other flags; else as the system call.
+        """
+        self.caller.target = new_parent.path_of(new_name)
+        if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE) or flags == RENAME_NOREPLACE | RENAME_EXCHANGE:
+            raise failure(errno.EINVAL, name)
+        while True:
+            with self.lock:
+                node, target = self._check_rename(parent, name, new_parent, new_name, flags)
+                if node is target:
+                    return
+                missing = next(
+                    (one for one in (node, target if flags & RENAME_EXCHANGE else None)
+                     if one is not None and not one.upper and not one.is_directory),
+                    None,
+                )  # fmt: skip
+                if missing is None:
+                    self._rename(parent, name, node, new_parent, new_name, target, flags)
+                    return
+                self.hold(missing)
+            try:
+                self.copy_up(missing)
+            finally:
+                self.release(missing)
+
+    def _check_rename(
+        self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int
+    ) -> tuple[Node, Node | None]:
+        """Return what moves and what is at its target, or refuse; under the lock."""
+        _ = self.upper
+        node = self._find(parent, name)
+        target = self._peek(new_parent, new_name)
+        if new_parent.dead:
+            raise failure(errno.ENOENT, new_name)
+        if flags & RENAME_NOREPLACE and target is not None:
+            raise failure(errno.EEXIST, new_name)
+        if flags & RENAME_EXCHANGE and target is None:
+            raise failure(errno.ENOENT, new_name)
+        if target is None and marks.reserved_name(new_name):
+            raise failure(errno.EPERM, new_name)
+        if node.is_directory and new_parent.is_below(node):
+            raise failure(errno.EINVAL, new_name)
+        if target is not None and target.is_directory and parent.is_below(target):
+            raise failure(errno.EINVAL if flags & RENAME_EXCHANGE else errno.ENOTEMPTY, new_name)
+        if target is not None and not flags & RENAME_EXCHANGE:
+            if node.is_directory and not target.is_directory:
+                raise failure(errno.ENOTDIR, new_name)
+            if target.is_directory and not node.is_directory:
+                raise failure(errno.EISDIR, new_name)
+        for one in (node, target if flags & RENAME_EXCHANGE else None):
+            if one is not None and one.is_directory and one.lower and self.options.redirect is not Redirect.ON:
+                raise failure(errno.EXDEV, name)
+        if node is target:
+            return node, target
+        if target is not None and target.is_directory and not flags & RENAME_EXCHANGE and self.entries(target):
+            raise failure(errno.ENOTEMPTY, new_name)
+        return node, target
+
+    def _rename(
+        self, parent: Node, name: bytes, node: Node, new_parent: Node, new_name: bytes, target: Node | None, flags: int
+    ) -> None:
+        """Move a name whose object is in the upper; under the lock."""
+        exchange = bool(flags & RENAME_EXCHANGE)
+        old_path, new_path = parent.path_of(name), new_parent.path_of(new_name)
+        for one in (parent, new_parent, *([node] if node.is_directory else [])):
+            self.copy_up(one)
+        if exchange and target is not None and target.is_directory:
+            self.copy_up(target)
+        source, place = self.upper_directory(parent), self.upper_directory(new_parent)
+        for one, where, new_where, path in (
+            (node, new_parent, new_name, new_path),
+            *([(target, parent, name, old_path)] if exchange and target is not None else []),
+        ):
+            self._prepare_move(one, where, new_where, path, place if one is node else source)
+        if exchange:
+            assert target is not None
+            syscalls.rename(source.fd, name, place.fd, new_name, RENAME_EXCHANGE)
+            self._note(EffectKind.RENAMED, old_path, target=new_path)
+            self._note(EffectKind.RENAMED, new_path, target=old_path)
+            self._detach(parent, name, node)
+            self._detach(new_parent, new_name, target)
+            self._attach(new_parent, new_name, node)
+            self._attach(parent, name, target)
+            return
+        leaves = self._shown_by(parent, name)
+        revealed = self._has_whiteout(place, new_name)
+        if target is not None:
+            self._clear_target(target, place, new_name)
+            self._keep_orphan(target, place, new_name)
+        self._move(source, name, place, new_name, leaves=leaves is not None, is_directory=node.is_directory)
+        self._note(EffectKind.RENAMED, old_path, target=new_path)
+        if leaves is not None:
+            self._note(EffectKind.WHITEOUT, old_path, origin=leaves)
+        if revealed:
+            self._note(EffectKind.REVEALED, new_path)
+        if target is not None:
+            self._bury(new_parent, new_name, target)
+        self._detach(parent, name, node)
+        self._attach(new_parent, new_name, node)
+
+    def _prepare_move(self, node: Node, parent: Node, name: bytes, path: str, place: Directory) -> None:
+        """Mark what is about to move, so that at its new place just its own content shows."""
+        kept, here = self.host_path(node)
+        if not node.is_directory:
+            if node.inode != self._inode(self.upper.device, self.real_status(node).st_ino):
+                self._mark_impure(parent, place)
+            return
+        if node.lower:
+            first = node.lower[0]
+            redirect = b"/" + first[1] if parent is not node.parent else first[1].rsplit(b"/", 1)[-1]
+            if parent is node.parent and len({at for _, at in node.lower}) > 1:
+                redirect = b"/" + first[1]
+            os.setxattr(here, self.marks.prefix + b"redirect", redirect, follow_symlinks=False)
+            self._note(EffectKind.REDIRECT, path, origin=first[0], target=os.fsdecode(redirect))
+            self._mark_impure(parent, place)
+        elif parent.lower:
+            marks.set_opaque(kept.fd, b".", self.marks)
+            shown = self._shown_by(parent, name)
+            if shown is not None:
+                self._note(EffectKind.OPAQUE, path, origin=shown)
+
+    def _clear_target(self, target: Node, place: Directory, name: bytes) -> None:
+        """Empty a directory of the upper that is about to be replaced of its whiteouts, keeping what is seen."""
+        if not target.is_directory or not target.upper:
+            return
+        with os.scandir(os.fsdecode(marks.at(place.fd, name))) as listed:
+            if next(listed, None) is None:
+                return
+        staged = self._staged_name()
+        os.mkdir(staged, 0o700, dir_fd=self.staging.fd)
+        try:
+            status = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
+            here, there = marks.at(place.fd, name), marks.at(self.staging.fd, staged)
+            os.chown(there, status.st_uid, status.st_gid)
+            os.chmod(there, stat.S_IMODE(status.st_mode))
+            marks.set_opaque(self.staging.fd, staged, self.marks)
+            with contextlib.suppress(OSError):
+                shutil.copystat(here, there)
+            if self.marks is Format.OCI:
+                os.unlink(there + b"/" + marks.OCI_OPAQUE)
+                shutil.rmtree(here)
+                os.mkdir(here, 0o700)
+                return
+            syscalls.rename(self.staging.fd, staged, place.fd, name, RENAME_EXCHANGE)
+        finally:
+            self._discard(staged)
+        self._upper.drop(target)
+
+    def _move(
+        self, source: Directory, name: bytes, place: Directory, new_name: bytes, *, leaves: bool, is_directory: bool
+    ) -> None:
+        """Rename inside the upper, in one step with the whiteout that stays behind."""
+        if self.marks is Format.OCI:
+            if leaves:
+                mark = os.open(marks.OCI_PREFIX + name, os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=source.fd)
+                os.close(mark)
+            syscalls.rename(source.fd, name, place.fd, new_name)
+            return
+        if is_directory and self._has_whiteout(place, new_name):
+            # A directory cannot be renamed over a device: they change places, and the whiteout lands where one is
+            # wanted, or is taken away.
+            syscalls.rename(source.fd, name, place.fd, new_name, RENAME_EXCHANGE)
+            if not leaves:
+                os.unlink(name, dir_fd=source.fd)
+            return
+        if not leaves:
+            syscalls.rename(source.fd, name, place.fd, new_name)
+            return
+        try:
+            syscalls.rename(source.fd, name, place.fd, new_name, RENAME_WHITEOUT)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EPERM, errno.ENOSYS):
+                raise
+            syscalls.rename(source.fd, name, place.fd, new_name)
+            marks.whiteout_device(source.fd, name)

@@ -1,0 +1,310 @@
+"""The merged tree: which object a name leads to, and what a directory holds.
+
+Decided here and only here: lookup and listing across the layers, with whiteouts, opaque marks and redirects. Nothing
+here changes a layer.
+
+Threads: as the table of nodes (`table.py`); listings are read without its lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+
+from fusefs import marks
+from fusefs.layer import Directory, Layer, Listing
+from fusefs.marks import Format
+from fusefs.node import Node
+from fusefs.stack import Redirect
+from fusefs.table import INODE_BITS, O_DIRECTORY, Table, failure
+
+__all__ = ["Entry", "Tree"]
+
+#: A name in a merged directory: name, inode number, file type bits.
+Entry = tuple[bytes, int, int]
+
+
+class Tree(Table):
+    """The merged view of a stack, for looking. For the parameters see `Table`."""
+
+    # Lookup
+
+    def lookup(self, parent: Node, name: bytes) -> Node:
+        """Return the object that a name in a directory leads to, held for the caller.
+
+        Raises
+        ------
+        OSError
+            ENOENT, ENAMETOOLONG, ENOTDIR.
+        """
+        with self.lock:
+            return self.hold(self._find(parent, name))
+
+    def _find(self, parent: Node, name: bytes) -> Node:
+        """Return what a name leads to, not held; under the lock."""
+        node = parent.children.get(name)
+        if node is not None:
+            return node
+        if not parent.is_directory:
+            raise failure(errno.ENOTDIR, name)
+        if len(name) > 255:
+            raise failure(errno.ENAMETOOLONG, name)
+        node = None if parent.dead else self._resolve(parent, name)
+        if node is None:
+            raise failure(errno.ENOENT, name)
+        return node
+
+    def _peek(self, parent: Node, name: bytes) -> Node | None:
+        """Return what a name leads to, or None."""
+        try:
+            return self._find(parent, name)
+        except FileNotFoundError:
+            return None
+
+    def _resolve(self, parent: Node, name: bytes) -> Node | None:
+        """Look a name up in the layers, from the upper down."""
+        if not parent.upper:
+            return self._from_lower(parent, name)
+        above = self.upper_directory(parent)
+        try:
+            status = os.stat(name, dir_fd=above.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            if self.marks is Format.OCI and self._oci_mark(above, name):
+                return None
+            return self._from_lower(parent, name)
+        if marks.is_whiteout(status) or (self.marks is Format.OCI and marks.reserved_name(name)):
+            return None
+        if not stat.S_ISDIR(status.st_mode):
+            return self._upper_file(parent, name, status)
+        return self._upper_directory_node(parent, name, above, status)
+
+    @staticmethod
+    def _oci_mark(above: Directory, name: bytes) -> bool:
+        """Tell whether an OCI whiteout in the upper hides a name."""
+        try:
+            os.stat(marks.OCI_PREFIX + name, dir_fd=above.fd, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
+
+    def _upper_file(self, parent: Node, name: bytes, status: os.stat_result) -> Node:
+        key = (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
+        if key is not None and key in self._by_key:
+            node = self._by_key[key]
+            node.dead = False
+            node.orphan = None
+            return self._attach(parent, name, node)
+        node = Node(stat.S_IFMT(status.st_mode), self._upper_inode(parent, name, status), parent, name)
+        node.upper = True
+        self._remember_key(node, key)
+        return self._attach(parent, name, node)
+
+    def _remember_key(self, node: Node, key: tuple[int, int] | None) -> None:
+        if key is not None:
+            node.key = key
+            self._by_key[key] = node
+
+    def _upper_directory_node(self, parent: Node, name: bytes, above: Directory, status: os.stat_result) -> Node:
+        said = marks.read_marks(marks.at(above.fd, name))
+        opaque = said.opaque
+        if self.marks is Format.OCI:
+            opaque = (
+                opaque
+                or self._oci_mark(above, name)
+                or Layer._has(Directory(os.open(name, O_DIRECTORY, dir_fd=above.fd)), marks.OCI_OPAQUE)
+            )
+        parts: tuple[tuple[int, bytes], ...] = ()
+        if not opaque:
+            found = self._search(parent.lower, name, said.redirect, below=0)
+            if found is not None and not found[1]:
+                parts = found[0]
+        inode = self._lower_inode(*parts[0]) if parts else self._inode(status.st_dev, status.st_ino)
+        node = Node(stat.S_IFDIR, inode, parent, name)
+        node.upper = True
+        node.lower = parts
+        return self._attach(parent, name, node)
+
+    def _lower_inode(self, number: int, path: bytes) -> int:
+        layer = self.layer(number)
+        return self._inode(layer.device, os.fstat(layer.directory(path).fd).st_ino)
+
+    def _from_lower(self, parent: Node, name: bytes) -> Node | None:
+        found = self._search(parent.lower, name, None, below=0)
+        if found is None:
+            return None
+        parts, lower_name = found
+        number, path = parts[0]
+        layer = self.layer(number)
+        if not lower_name:
+            node = Node(stat.S_IFDIR, self._lower_inode(number, path), parent, name)
+        else:
+            status = layer.stat(path, lower_name)
+            node = Node(stat.S_IFMT(status.st_mode), self._inode(layer.device, status.st_ino), parent, name)
+            node.status = status if self.options.cache else None
+            node.lower_name = lower_name
+        node.lower = parts
+        return self._attach(parent, name, node)
+
+    def _search(
+        self, parts: tuple[tuple[int, bytes], ...], name: bytes, redirect: bytes | None, *, below: int
+    ) -> tuple[tuple[tuple[int, bytes], ...], bytes] | None:
+        """Find what read-only layers have under a name.
+
+        Parameters
+        ----------
+        parts
+            The parent's parts in read-only layers.
+        name
+            The name.
+        redirect
+            What the directory in the upper says about where its lower part lies; it is then a directory's search.
+        below
+            Number of the layer that said it.
+
+        Returns
+        -------
+        parts, name
+            A directory's parts and `b""`; or where the directory of a file is, and the file's name there. None where
+            no layer shows anything.
+        """
+        found: list[tuple[int, bytes]] = []
+        places = [(number, path, name) for number, path in parts]
+        if redirect is not None:
+            places = self._redirected(places, redirect, below)
+        at = 0
+        while at < len(places):
+            number, path, here = places[at]
+            at += 1
+            layer = self.layer(number)
+            value, cut = layer.entry(path, here)
+            if value < 0:
+                continue
+            if value == 0:
+                break
+            if Listing.unpack(value)[1] != stat.S_IFDIR:
+                return None if found else (((number, path),), here)
+            whole = path + b"/" + here if path else here
+            found.append((number, whole))
+            if cut or number == len(self.layers) - 1:
+                break
+            said = layer.marks(whole)
+            if said.opaque:
+                break
+            if said.redirect is not None:
+                places, at = self._redirected(places[at:], said.redirect, number), 0
+        return (tuple(found), b"") if found else None
+
+    def _redirected(
+        self, places: list[tuple[int, bytes, bytes]], redirect: bytes, below: int
+    ) -> list[tuple[int, bytes, bytes]]:
+        """Return where to go on looking, once a directory said that its lower part lies elsewhere."""
+        if self.options.redirect is Redirect.NOFOLLOW:
+            raise failure(errno.EPERM, redirect)
+        names = redirect.split(b"/")
+        if names[0] == b"" and len(names) > 1:
+            steps = names[1:]
+            if any(step in (b"", b".", b"..") for step in steps):
+                raise failure(errno.EINVAL, redirect)
+            return list(self._below(steps, below))
+        if len(names) != 1 or redirect in (b"", b".", b".."):
+            raise failure(errno.EINVAL, redirect)
+        return [(number, path, redirect) for number, path, _ in places]
+
+    def _below(self, steps: list[bytes], below: int) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield where the path made of `steps` lies in each layer under number `below`, as far as it is not hidden."""
+        for number in range(below + 1, len(self.layers)):
+            layer = self.layer(number)
+            path = b""
+            stop = False
+            for step in steps[:-1]:
+                value, cut = layer.entry(path, step)
+                if value < 0:
+                    break
+                if value == 0 or Listing.unpack(value)[1] != stat.S_IFDIR:
+                    return
+                path = path + b"/" + step if path else step
+                stop = stop or cut or layer.marks(path).opaque
+            else:
+                yield number, path, steps[-1]
+            if stop:
+                return
+
+    def _lower_has(self, parent: Node, name: bytes) -> bool:
+        """Tell whether a read-only layer shows something under a name, so that deleting it needs a whiteout."""
+        for number, path in parent.lower:
+            value, _ = self.layer(number).entry(path, name)
+            if value >= 0:
+                return value > 0
+        return False
+
+    # Listing
+
+    def entries(self, node: Node) -> list[Entry]:
+        """Return the names of a directory, each once, without `.` and `..`; those of the RW layer first."""
+        if not node.is_directory:
+            raise failure(errno.ENOTDIR)
+        if node.dead:
+            return []
+        merged: dict[bytes, tuple[int, int]] = {}
+        hidden: set[bytes] = set()
+        if node.upper:
+            self._upper_entries(node, merged, hidden)
+        for number, path in node.lower:
+            layer = self.layer(number)
+            shift = self._filesystems[layer.device] << INODE_BITS
+            for name, value in layer.listing(path).names.items():
+                if name in merged or name in hidden:
+                    continue
+                if value == 0:
+                    hidden.add(name)
+                else:
+                    inode, kind = Listing.unpack(value)
+                    merged[name] = (shift | inode, kind)
+        return [(name, inode, kind) for name, (inode, kind) in merged.items()]
+
+    def _upper_entries(self, node: Node, merged: dict[bytes, tuple[int, int]], hidden: set[bytes]) -> None:
+        directory = self.upper_directory(node)
+        exact = self._is_impure(node, directory) or bool(node.lower)
+        shift = self._filesystems[self.upper.device] << INODE_BITS
+        here = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory.fd)
+        try:
+            with os.scandir(here) as listed:
+                for entry in listed:
+                    name = os.fsencode(entry.name)
+                    if self.marks is Format.OCI and marks.reserved_name(name):
+                        hidden.add(name[len(marks.OCI_PREFIX) :])
+                        continue
+                    kind = self._kind(entry)
+                    if not kind:
+                        hidden.add(name)
+                    elif exact and self._needs_lookup(node, kind):
+                        with self.lock:
+                            child = self._peek(node, name)
+                        if child is not None:
+                            merged[name] = (child.inode, kind)
+                    else:
+                        merged[name] = (shift | entry.inode(), kind)
+        finally:
+            os.close(here)
+
+    @staticmethod
+    def _kind(entry: os.DirEntry[str]) -> int:
+        """Return the file type bits of an entry, 0 for a whiteout or one that is gone already."""
+        if entry.is_dir(follow_symlinks=False):
+            return stat.S_IFDIR
+        if entry.is_symlink():
+            return stat.S_IFLNK
+        if entry.is_file(follow_symlinks=False):
+            return stat.S_IFREG
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return 0
+        return 0 if marks.is_whiteout(status) else stat.S_IFMT(status.st_mode)
+
+    @staticmethod
+    def _needs_lookup(node: Node, kind: int) -> bool:
+        """Tell whether an entry of the upper may have another number than its own: one that was copied up."""
+        return bool(node.lower) if kind == stat.S_IFDIR else True
