@@ -1,0 +1,20 @@
+"""How a graph is drawn: one figure, one function, one module. Plain data in, a matplotlib `Figure` out.
+
+    from sim import figures, graph
+
+    web = graph.journal_graph("journal.db", name="web")           # or at=12: as it was after operation 12
+    stack = web.stack("web")
+    figures.cross_section(graph.cross_section(stack)).savefig("cross-section.png")
+    figures.timeline(graph.timeline(stack)).savefig("timeline.svg")
+    figures.sharing(graph.sharing(web)).savefig("sharing.png")
+
+Every function takes `theme=figures.DARK` for a dark page. What is shown, grouped and left out is decided where the data
+is prepared, in `sim.graph`; how it looks is decided here. Importing this package does not import matplotlib.
+"""
+
+from sim.figures.cross_section import cross_section
+from sim.figures.sharing import sharing
+from sim.figures.style import DARK, LIGHT, Theme
+from sim.figures.timeline import timeline
+
+__all__ = ["DARK", "LIGHT", "Theme", "cross_section", "sharing", "timeline"]

@@ -1,0 +1,164 @@
+"""Colours, type sizes and the page: what all figures have in common.
+
+Decided here and only here: which colour means what, in light and in dark, and the margins of a page. Colours are those
+of Okabe and Ito, told apart with any colour vision; whatever a colour says is also said by a hatch, a mark or a word.
+
+Drawing functions run inside `styled`, which sets matplotlib's parameters for its time and puts them back: like
+matplotlib itself, one thread at a time.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec
+
+if TYPE_CHECKING:
+    from matplotlib import RcParams
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["DARK", "LIGHT", "Theme", "page", "styled", "text_width"]
+
+_SHEET = Path(__file__).with_name("layerlab.mplstyle")
+_P = ParamSpec("_P")
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """Colours by meaning.
+
+    Attributes
+    ----------
+    paper, ink, muted, faint
+        Background, text, secondary text, and lines that only guide the eye.
+    ro, on_ro
+        Read-only layers, and text on their colour.
+    rw, on_rw
+        The RW layer, and text on its colour.
+    hidden
+        Edge and hatch of what is hidden.
+    mark
+        Whiteouts and opaque marks.
+    good
+        What is saved.
+    glass
+        The rows themselves, where a layer has nothing.
+    scale
+        Name of the colour map for ordered values.
+    """
+
+    name: str
+    paper: str
+    ink: str
+    muted: str
+    faint: str
+    ro: str
+    on_ro: str
+    rw: str
+    on_rw: str
+    hidden: str
+    mark: str
+    good: str
+    glass: str
+    glass_rw: str
+    scale: str
+
+
+LIGHT = Theme(
+    "light",
+    paper="#ffffff",
+    ink="#1a1a1a",
+    muted="#5c5c5c",
+    faint="#c9c9c9",
+    ro="#0072b2",
+    on_ro="#ffffff",
+    rw="#e69f00",
+    on_rw="#1a1a1a",
+    hidden="#7a7a7a",
+    mark="#b23c00",
+    good="#009e73",
+    glass="#f1f4f7",
+    glass_rw="#fdf3dd",
+    scale="cividis",
+)
+DARK = Theme(
+    "dark",
+    paper="#16181c",
+    ink="#f2f2f2",
+    muted="#b0b4ba",
+    faint="#4c5058",
+    ro="#56b4e9",
+    on_ro="#10131a",
+    rw="#f0ad1a",
+    on_rw="#10131a",
+    hidden="#9a9ea6",
+    mark="#ff8a4c",
+    good="#2fc79a",
+    glass="#20242a",
+    glass_rw="#2e2818",
+    scale="cividis",
+)
+
+
+def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
+    """Run a drawing function with the style sheet in force, and only for its time."""
+
+    @functools.wraps(draw)
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
+        import matplotlib
+
+        with matplotlib.rc_context(_parameters()):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+@functools.cache
+def _parameters() -> RcParams:
+    from matplotlib import rc_params_from_file
+
+    return rc_params_from_file(_SHEET, use_default_template=False)
+
+
+def page(width: float, height: float, theme: Theme) -> tuple[Figure, Axes]:
+    """Return a figure of `width` by `height` inches and axes over all of it whose unit is the inch, y upwards."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), facecolor=theme.paper)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, width)
+    axes.set_ylim(0, height)
+    axes.set_axis_off()
+    return figure, axes
+
+
+@functools.lru_cache(maxsize=20_000)
+def text_width(text: str, size: float, *, mono: bool = False, bold: bool = False) -> float:
+    """Return the width of one line of text in inches.
+
+    Parameters
+    ----------
+    text
+        The line.
+    size
+        Type size in points.
+    mono, bold
+        Which cut of DejaVu.
+    """
+    font = _font(mono, bold)
+    font.set_size(100, 72)
+    font.set_text(text, 0.0)
+    width, _ = font.get_width_height()
+    return float(width) / 64 / 100 * size / 72
+
+
+@functools.cache
+def _font(mono: bool, bold: bool):  # type: ignore[no-untyped-def]
+    from matplotlib import font_manager
+
+    family = "DejaVu Sans Mono" if mono else "DejaVu Sans"
+    properties = font_manager.FontProperties(family=family, weight="bold" if bold else "normal")
+    return font_manager.get_font(font_manager.findfont(properties))

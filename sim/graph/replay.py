@@ -1,0 +1,340 @@
+"""The RW layer after any operation, worked out from the journal alone.
+
+Decided here and only here: what each effect of an operation makes of the RW layer. A directory on disk shows only how
+things are now; the journal shows how they were after operation N.
+
+A journal may begin on an RW layer that already holds files. `Replay.initial` gives those: whatever an effect takes for
+granted and no earlier effect has made.
+
+A `Replay` takes operations one at a time, in order, and belongs to one thread. What it keeps grows with the number of
+paths that were changed or read, never with the number of operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fusefs.operation import Effect, EffectKind, Kind, Operation
+from sim.graph.entry import Entry, EntryType, Layer
+
+__all__ = ["Origin", "Reads", "Replay", "Totals", "first_state"]
+
+_MADE = {
+    Kind.MKDIR: EntryType.DIRECTORY,
+    Kind.SYMLINK: EntryType.SYMLINK,
+    Kind.MKNOD: EntryType.OTHER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How an object came into the RW layer.
+
+    Attributes
+    ----------
+    how
+        `copied up`, `created`, `linked`, `whiteout` or `opaque`.
+    operation
+        Number of the operation that did it.
+    layer
+        Number of the read-only layer that it was copied from or hides; None where there is none.
+    path
+        Its path in that layer: another than now if it was renamed since.
+    size
+        Bytes copied (copied up); else 0.
+    renamed
+        The operation that gave it its present name; 0 if it has its first name.
+    was
+        The name before that; else "".
+    """
+
+    how: EffectKind
+    operation: int
+    layer: int | None = None
+    path: str = ""
+    size: int = 0
+    renamed: int = 0
+    was: str = ""
+
+
+@dataclass(slots=True)
+class Reads:
+    """How often, and how much, one path was read from one layer."""
+
+    operations: int = 0  #: calls of any kind that the layer answered without a change
+    reads: int = 0  #: calls of `read`
+    bytes: int = 0  #: bytes read
+    first: int = 0  #: number of the first of these operations
+    last: int = 0  #: number of the last
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the operations so far add up to.
+
+    Attributes
+    ----------
+    operations
+        How many.
+    failed
+        How many ended with an error.
+    copied
+        Bytes that copy-up moved.
+    written
+        Bytes that callers wrote.
+    read
+        Bytes that callers read.
+    copy_ups
+        Objects other than directories that were copied up.
+    served
+        Number of operations answered, by layer number; None for those that no layer answered.
+    copying
+        Nanoseconds spent in operations that copied up.
+    """
+
+    operations: int = 0
+    failed: int = 0
+    copied: int = 0
+    written: int = 0
+    read: int = 0
+    copy_ups: int = 0
+    served: dict[int | None, int] | None = None
+    copying: int = 0
+
+
+class Replay:
+    """The RW layer as the operations taken so far have left it.
+
+    Parameters
+    ----------
+    lower
+        The read-only layers by number, for the types and sizes of what is copied up. Those missing are guessed from
+        the operation.
+    initial
+        What was in the RW layer before the first operation.
+    """
+
+    def __init__(self, lower: Mapping[int, Layer] | None = None, initial: Mapping[str, Entry] | None = None) -> None:
+        self._lower = lower or {}
+        self.entries: dict[str, Entry] = {"/": Entry("/", EntryType.DIRECTORY), **(initial or {})}
+        self.origins: dict[str, Origin] = {}
+        self.reads: dict[tuple[str, int], Reads] = {}
+        self.totals = Totals(served={})
+        self.number = 0
+        self.missing: dict[str, Entry] = {}
+        self._links = 0
+
+    def take(self, operation: Operation) -> None:
+        """Take the next operation."""
+        self.number = operation.number
+        self._count(operation)
+        for effect in operation.effects:
+            _APPLY[effect.kind](self, operation, effect)
+
+    def take_all(self, operations: Iterable[Operation]) -> Replay:
+        """Take all of them and return self."""
+        for operation in operations:
+            self.take(operation)
+        return self
+
+    def _count(self, operation: Operation) -> None:
+        totals = self.totals
+        totals.operations += 1
+        if totals.served is not None:
+            totals.served[operation.layer] = totals.served.get(operation.layer, 0) + 1
+        if operation.error:
+            totals.failed += 1
+        if operation.kind is Kind.READ:
+            totals.read += operation.size
+        elif operation.kind in (Kind.WRITE, Kind.COPY_FILE_RANGE):
+            totals.written += operation.size
+        if operation.effects:
+            if operation.copied:
+                totals.copying += operation.duration
+            return
+        if operation.error or operation.layer is None:
+            return
+        key = (operation.path, operation.layer)
+        seen = self.reads.get(key)
+        if seen is None:
+            seen = self.reads[key] = Reads(first=operation.number)
+        seen.operations += 1
+        seen.last = operation.number
+        if operation.kind is Kind.READ:
+            seen.reads += 1
+            seen.bytes += operation.size
+
+    def _need(self, path: str, kind: EntryType = EntryType.FILE) -> Entry:
+        """Return the entry at a path; one that was never made must have been there from the start."""
+        entry = self.entries.get(path)
+        if entry is None or (entry.is_whiteout and kind is not EntryType.WHITEOUT):
+            entry = Entry(path, kind)
+            self.missing.setdefault(path, entry)
+            self.entries[path] = entry
+        return entry
+
+    def _copied_up(self, operation: Operation, effect: Effect) -> None:
+        source = effect.path
+        layer = self._lower.get(effect.origin) if effect.origin is not None else None
+        below = layer.entries.get(source) if layer is not None else None
+        if below is None:
+            kind = _guess(operation, effect)
+            entry = Entry(effect.path, kind, effect.size if kind is EntryType.FILE else 0)
+        else:
+            # A file that is emptied in the same call is copied without its data.
+            size = below.size if effect.size or not _empties(operation) else 0
+            entry = replace(below, path=effect.path, size=size, opaque=False, redirect="", inode=0)
+        if not entry.is_dir:
+            self.totals.copy_ups += 1
+        self.totals.copied += effect.size
+        self.entries[effect.path] = entry
+        self.origins[effect.path] = Origin(effect.kind, operation.number, effect.origin, source, effect.size)
+
+    def _created(self, operation: Operation, effect: Effect) -> None:
+        kind = _MADE.get(operation.kind, EntryType.FILE)
+        target = operation.target if kind is EntryType.SYMLINK else ""
+        self.entries[effect.path] = Entry(effect.path, kind, mtime=operation.start, target=target)
+        self.origins[effect.path] = Origin(effect.kind, operation.number)
+
+    def _removed(self, operation: Operation, effect: Effect) -> None:
+        self._need(effect.path, EntryType.DIRECTORY if operation.kind is Kind.RMDIR else EntryType.FILE)
+        for path in self._subtree(effect.path):
+            del self.entries[path]
+            self.origins.pop(path, None)
+
+    def _whiteout(self, operation: Operation, effect: Effect) -> None:
+        for path in self._subtree(effect.path):
+            del self.entries[path]
+            self.origins.pop(path, None)
+        self.entries[effect.path] = Entry(effect.path, EntryType.WHITEOUT, mtime=operation.start)
+        self.origins[effect.path] = Origin(effect.kind, operation.number, effect.origin, effect.path)
+
+    def _opaque(self, operation: Operation, effect: Effect) -> None:
+        entry = self._need(effect.path, EntryType.DIRECTORY)
+        self.entries[effect.path] = replace(entry, opaque=True)
+        before = self.origins.get(effect.path)
+        if before is None or before.how is EffectKind.CREATED:
+            self.origins[effect.path] = Origin(effect.kind, operation.number, effect.origin, effect.path)
+
+    def _revealed(self, operation: Operation, effect: Effect) -> None:
+        entry = self._need(effect.path, EntryType.WHITEOUT)
+        if entry.is_whiteout:
+            del self.entries[effect.path]
+            self.origins.pop(effect.path, None)
+
+    def _renamed(self, operation: Operation, effect: Effect) -> None:
+        old, new = effect.path, effect.target
+        self._need(old)
+        moved = [(path, self.entries.pop(path), self.origins.pop(path, None)) for path in self._subtree(old)]
+        for path in self._subtree(new):
+            del self.entries[path]
+            self.origins.pop(path, None)
+        for path, entry, origin in moved:
+            target = new + path[len(old) :]
+            self.entries[target] = replace(entry, path=target)
+            if origin is not None:
+                first = path == old
+                self.origins[target] = replace(
+                    origin,
+                    renamed=operation.number if first else origin.renamed,
+                    was=old if first else origin.was,
+                )
+            elif path == old:
+                self.origins[target] = Origin(EffectKind.RENAMED, operation.number, renamed=operation.number, was=old)
+
+    def _linked(self, operation: Operation, effect: Effect) -> None:
+        entry = self._need(effect.target)
+        if not entry.inode:
+            self._links -= 1  # negative: never the number of a file on disk
+            entry = replace(entry, inode=self._links)
+            self.entries[effect.target] = entry
+        self.entries[effect.path] = replace(entry, path=effect.path)
+        self.origins[effect.path] = Origin(effect.kind, operation.number, path=effect.target)
+
+    def _written(self, operation: Operation, effect: Effect) -> None:
+        entry = self._need(effect.path)
+        end = (operation.offset if operation.path == effect.path else 0) + effect.size
+        if end > entry.size:
+            self._resize(entry, end)
+
+    def _metadata(self, operation: Operation, effect: Effect) -> None:
+        entry = self._need(effect.path)
+        if effect.path != operation.path:
+            return
+        if operation.kind is Kind.TRUNCATE:
+            self._resize(entry, operation.size)
+        elif _empties(operation):
+            self._resize(entry, 0)
+
+    def _redirect(self, operation: Operation, effect: Effect) -> None:
+        entry = self._need(effect.path, EntryType.DIRECTORY)
+        self.entries[effect.path] = replace(entry, redirect=effect.target)
+
+    def _resize(self, entry: Entry, size: int) -> None:
+        names = [entry.path]
+        if entry.inode:
+            names = [path for path, other in self.entries.items() if other.inode == entry.inode]
+        for path in names:
+            self.entries[path] = replace(self.entries[path], size=size)
+
+    def _subtree(self, path: str) -> list[str]:
+        found = [path] if path in self.entries else []
+        entry = self.entries.get(path)
+        if entry is not None and entry.is_dir:
+            prefix = path + "/"
+            found.extend(other for other in self.entries if other.startswith(prefix))
+        return found
+
+
+def _empties(operation: Operation) -> bool:
+    return operation.kind is Kind.TRUNCATE or (operation.kind is Kind.OPEN and operation.copied == 0)
+
+
+def _guess(operation: Operation, effect: Effect) -> EntryType:
+    """Guess the type of what was copied up, where its layer is not at hand: the parents of a path are directories."""
+    inner = any(path.startswith(effect.path + "/") for path in (operation.path, operation.target) if path)
+    if inner or effect.path == "/":
+        return EntryType.DIRECTORY
+    return EntryType.FILE
+
+
+_APPLY = {
+    EffectKind.COPIED_UP: Replay._copied_up,
+    EffectKind.CREATED: Replay._created,
+    EffectKind.REMOVED: Replay._removed,
+    EffectKind.WHITEOUT: Replay._whiteout,
+    EffectKind.OPAQUE: Replay._opaque,
+    EffectKind.REVEALED: Replay._revealed,
+    EffectKind.RENAMED: Replay._renamed,
+    EffectKind.LINKED: Replay._linked,
+    EffectKind.WRITTEN: Replay._written,
+    EffectKind.METADATA: Replay._metadata,
+    EffectKind.REDIRECT: Replay._redirect,
+}
+
+
+def first_state(
+    operations: Iterable[Operation], lower: Mapping[int, Layer], now: Mapping[str, Entry] | None = None
+) -> dict[str, Entry]:
+    """Return what the RW layer held before the first operation.
+
+    Parameters
+    ----------
+    operations
+        All operations of the journal.
+    lower
+        The read-only layers by number.
+    now
+        The RW layer as it is now, if its directory is at hand: what is in it and was never touched was there before.
+    """
+    replay = Replay(lower).take_all(operations)
+    found = dict(replay.missing)
+    if now is not None:
+        found.update({path: entry for path, entry in now.items() if path not in replay.entries})
+    return found
+
+
+def changing(operations: Iterable[Operation]) -> Sequence[Operation]:
+    """Return those operations that changed the RW layer."""
+    return [operation for operation in operations if operation.effects]

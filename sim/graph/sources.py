@@ -1,0 +1,155 @@
+"""Where layers, images and containers come from: journals, plain directories.
+
+Decided here: how a journal becomes a stack, and which layer of it is which layer of the graph. A read-only layer whose
+name is a digest has that digest as its key, so that containers and images share it; any other has the real path of its
+directory.
+
+Functions here belong to the thread of the graph that they fill.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from fusefs.errors import JournalError
+from fusefs.journal import Journal, JournalLayer
+from fusefs.operation import Operation
+from sim.graph.directory import directory_layer, read_directory
+from sim.graph.entry import Entry, Layer, Role
+from sim.graph.errors import SourceError
+from sim.graph.graph import LayerGraph
+from sim.graph.replay import Replay, first_state
+from sim.graph.stack import LayerStack
+
+__all__ = ["add_directories", "add_journal", "directories_graph", "journal_graph"]
+
+_DIGEST = re.compile(r"sha(256:[0-9a-f]{64}|512:[0-9a-f]{128})")
+
+
+def add_directories(
+    graph: LayerGraph,
+    lower: Sequence[Path],
+    upper: Path | None = None,
+    *,
+    name: str = "stack",
+    names: Sequence[str] = (),
+) -> LayerStack:
+    """Add a stack of plain directories in overlay format.
+
+    Parameters
+    ----------
+    graph
+        The graph to add to.
+    lower
+        Read-only layers, the topmost first.
+    upper
+        The RW layer, or None.
+    name
+        What the stack is called.
+    names
+        What the lower layers are called, the topmost first; else their directories' names.
+
+    Raises
+    ------
+    SourceError
+        One of the directories does not exist.
+    """
+    layers = [] if upper is None else [directory_layer(upper, role=Role.RW)]
+    for index, path in enumerate(lower):
+        called = names[index] if index < len(names) else ""
+        layers.append(directory_layer(path, name=called, key=called if _DIGEST.fullmatch(called) else ""))
+    return graph.add_stack(LayerStack(name, tuple(layers)))
+
+
+def directories_graph(
+    lower: Sequence[Path], upper: Path | None = None, *, name: str = "stack", names: Sequence[str] = ()
+) -> LayerGraph:
+    """Return the graph of one stack of plain directories; parameters as in `add_directories`."""
+    graph = LayerGraph()
+    add_directories(graph, lower, upper, name=name, names=names)
+    return graph
+
+
+def add_journal(
+    graph: LayerGraph,
+    journal: Journal | Path | str,
+    *,
+    name: str = "mount",
+    at: int | None = None,
+    image: str | None = None,
+) -> LayerStack:
+    """Add a container or mount by its journal.
+
+    Parameters
+    ----------
+    graph
+        The graph to add to.
+    journal
+        The journal or its file; it may still be written to.
+    name
+        What the container or mount is called.
+    at
+        Show the moment after this operation; None for now. 0 is the moment before the first.
+    image
+        Key of the image that it runs; by default one of the graph that has the same layers.
+
+    Raises
+    ------
+    SourceError
+        The journal cannot be read, it has no operation `at`, or it names no layer.
+    """
+    path = journal.path if isinstance(journal, Journal) else Path(journal)
+    try:
+        reader = journal if isinstance(journal, Journal) else Journal(path)
+        count = len(reader)
+        if at is not None and not 0 <= at <= count:
+            raise SourceError(f"{path}: the journal has no operation {at}; it has {count}")
+        described = reader.layers()
+        if not described:
+            raise SourceError(f"{path}: the journal names no layer; it was not made by a mount")
+        lower = {item.number: _lower(graph, item) for item in described if item.role != Role.RW}
+        rw = next((item for item in described if item.role == Role.RW), None)
+        now = _upper_entries(rw)
+        initial = first_state(reader.operations(), lower, now) if _has_past(reader, now) else {}
+        replay = Replay(lower, initial).take_all(reader.operations(until=at))
+    except JournalError as error:
+        raise SourceError(str(error)) from error
+
+    def operations() -> Iterator[Operation]:
+        with Journal(path) as again:
+            yield from again.operations(until=replay.number)
+
+    layers = [lower[number] for number in sorted(lower)]
+    if rw is not None:
+        entries = now if at is None and now is not None else replay.entries
+        layers.insert(0, Layer(f"{path.absolute()}#{name}", rw.name, Role.RW, lambda: entries))
+    return graph.add_stack(LayerStack(name, tuple(layers), replay, operations), image=image)
+
+
+def journal_graph(journal: Journal | Path | str, *, name: str = "mount", at: int | None = None) -> LayerGraph:
+    """Return the graph of one container or mount; parameters as in `add_journal`."""
+    graph = LayerGraph()
+    add_journal(graph, journal, name=name, at=at)
+    return graph
+
+
+def _lower(graph: LayerGraph, item: JournalLayer) -> Layer:
+    """Return a read-only layer of a journal: the one of the graph if it is there, else the one in its directory."""
+    if item.name in graph.layers:
+        return graph.layers[item.name]
+    digest = item.name if _DIGEST.fullmatch(item.name) else ""
+    if item.path.is_dir():
+        return directory_layer(item.path, name=item.name, key=digest)
+    # The directory is gone: the journal still tells which layer served what, though not what else was in it.
+    return Layer(digest or str(item.path), item.name, Role.RO, dict)
+
+
+def _upper_entries(rw: JournalLayer | None) -> Mapping[str, Entry] | None:
+    return read_directory(rw.path) if rw is not None and rw.path.is_dir() else None
+
+
+def _has_past(reader: Journal, now: Mapping[str, Entry] | None) -> bool:
+    """Whether the RW layer may have held something before the first operation."""
+    return now is not None or len(reader) > 0
