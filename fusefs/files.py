@@ -216,7 +216,7 @@ class Files(Names):
     @recorded(Kind.FALLOCATE)
     def fallocate(self, file: OpenFile, mode: int, offset: int, length: int) -> None:
         """Allocate, punch or zero a range of a file (fallocate(2))."""
-        self.caller.offset = offset
+        self.caller.offset, self.caller.size = offset, length
         syscalls.fallocate(self.descriptor(file), mode, offset, length)
         if not mode & _FALLOC_KEEP_SIZE or mode != _FALLOC_KEEP_SIZE:
             self._note(EffectKind.METADATA, file.node.path())
@@ -234,7 +234,7 @@ class Files(Names):
     def copy_range(self, source: OpenFile, at: int, target: OpenFile, to: int, count: int) -> int:
         """Copy data between two open files inside the kernel (copy_file_range(2)); return the bytes copied."""
         done = os.copy_file_range(self.descriptor(source), self.descriptor(target), count, at, to)
-        self.caller.size, self.caller.offset = done, at
+        self.caller.size, self.caller.offset = done, to
         self.caller.target = target.node.path()
         self._note(EffectKind.WRITTEN, target.node.path(), size=done)
         return done
@@ -313,6 +313,7 @@ class Files(Names):
             raise failure(errno.EISDIR)
         if node.kind != stat.S_IFREG or size < 0:
             raise failure(errno.EINVAL)
+        self.caller.offset = size
         self.copy_up(node, limit=size)
         with self.lock:
             fd = self._open_real(node, os.O_WRONLY)

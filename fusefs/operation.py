@@ -119,9 +119,11 @@ class Operation:
     effects
         The changes made to the RW layer, in the order in which they were made.
     size
-        Bytes of file data read or written by the caller; for `readdir` the number of names. Else 0.
+        Bytes of file data read or written by the caller; for `fallocate` the length of the range; for `readdir` the
+        number of names. Else 0.
     offset
-        Where in the file the data was read or written, in bytes; else 0.
+        Where in the file the data was read or written, in bytes (`copy_file_range`: in the file written to); for
+        `truncate` the new length; for `fallocate` the start of the range. Else 0.
     target
         The second path (`rename`: the new one; `link`: the existing one; `symlink`: the text of the link); for
         xattr calls the attribute's name. Else "".
