@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 #: Base classes of errors whose text is made to be shown to people, as (module, name).
 _FOR_PEOPLE = (
     ("fusefs.errors", "FusefsError"),
-    ("sim.images.errors", "ImageError"),
+    ("sim.images.errors", "ImagesError"),
     ("sim.runtime.errors", "ContainerError"),
     ("sim.graph.errors", "GraphError"),
 )
@@ -136,7 +136,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # Python flushes standard output once more at its end; nobody reads that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (OSError, *_for_people()) as error:
+    except Exception as error:
+        if not isinstance(error, (OSError, *_for_people())):
+            raise
         _complain(_line(error))
         return 1
     return result if isinstance(result, int) else 0

@@ -1,0 +1,235 @@
+"""The rules of the house: what may import what, how long a module may be, what is pinned."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module, metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Imports point down only: a room imports from rooms on floors below its own, and from itself.
+FLOORS = {
+    "fusefs": 1,
+    "sim.images": 2,
+    "sim.runtime": 2,
+    "sim.build": 3,
+    "sim.graph": 3,
+    "sim.engine": 4,
+    "sim.figures": 4,
+    "sim.api": 5,
+    "sim.cli": 5,
+}
+
+#: Modules of `fusefs` that adapt a protocol: the union itself knows nothing of them.
+DRIVERS = ("fusefs.drivers", "fusefs.mount")
+
+MODULES = sorted([*(ROOT / "fusefs").rglob("*.py"), *(ROOT / "sim").rglob("*.py")])
+SOURCES = sorted([*MODULES, *(ROOT / "tests").rglob("*.py")])
+
+
+def name_of(path: Path) -> str:
+    """Return the dotted name of a module."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str | None:
+    """Return the room that a module is in; None for `sim` itself."""
+    return next((room for room in FLOORS if module == room or module.startswith(f"{room}.")), None)
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield what a module imports, anywhere in it, with the line."""
+    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            assert node.module is not None
+            # `from sim import graph` imports a module too.
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def test_there_is_a_house() -> None:
+    assert len(MODULES) > 20
+    assert {room_of(name_of(path)) for path in MODULES} >= {"fusefs", "sim.cli"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_down(path: Path) -> None:
+    here = room_of(name_of(path))
+    if here is None:
+        assert path == ROOT / "sim" / "__init__.py", f"{path} is in no room: give it one in FLOORS"
+        assert not [name for name, _ in imports(path) if name.startswith(("sim", "fusefs"))]
+        return
+    for name, line in imports(path):
+        there = room_of(name)
+        if there is not None and there != here:
+            assert FLOORS[there] < FLOORS[here], f"{path}:{line}: {here} imports {there}, which is not below it"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if room_of(name_of(path)) == "fusefs"], ids=name_of)
+def test_the_union_knows_no_driver(path: Path) -> None:
+    if name_of(path) == "fusefs" or name_of(path).startswith(DRIVERS):
+        return
+    for name, line in imports(path):
+        assert not name.startswith(DRIVERS), f"{path}:{line}: the union imports {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_is_longer_than_500_lines(path: Path) -> None:
+    lines = len(path.read_text().splitlines())
+    assert lines <= 500, f"{path} has {lines} lines: it holds two concepts; name them"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_says_what_it_decides(path: Path) -> None:
+    tree = ast.parse(path.read_bytes())
+    assert ast.get_docstring(tree), f"{path} has no first paragraph"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_all_is_sorted_and_true(path: Path) -> None:
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.Assign) and any(getattr(t, "id", "") == "__all__" for t in node.targets):
+            names = ast.literal_eval(node.value)
+            # Constants, then classes, then functions, as ruff's RUF022 sorts them.
+            assert names == sorted(names, key=_isort_style), f"{path}: __all__ is not sorted"
+            assert len(names) == len(set(names)), f"{path}: __all__ has a name twice"
+            if name_of(path) != "fusefs.drivers.fusepython":
+                module = import_module(name_of(path))
+                missing = [name for name in names if not hasattr(module, name)]
+                assert not missing, f"{path}: __all__ names {missing}, which are not there"
+
+
+def _isort_style(name: str) -> tuple[int, str]:
+    if name.isupper() and len(name) > 1:
+        return (0, name)
+    return (1, name) if name[:1].isupper() else (2, name)
+
+
+FORBIDDEN = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|(?<![\w/])/work/(main|shared|\.)|NotImplementedError")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_left_to_do(path: Path) -> None:
+    if path == Path(__file__):
+        return
+    found = [
+        f"{path}:{number}: {line.strip()}"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if FORBIDDEN.search(line)
+    ]
+    assert not found
+
+
+def python(code: str, *options: str) -> str:
+    """Run code in a Python of its own and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *options, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+#: Makes `import fuse` fail as it does where fuse-python is not installed.
+WITHOUT_FUSE = "import sys; sys.modules['fuse'] = None\n"
+
+
+@pytest.mark.parametrize("module", [name_of(path) for path in MODULES if path.name == "__init__.py"])
+def test_packages_import_without_fuse_and_without_heavy_ones(module: str) -> None:
+    if module == "sim.figures":  # it draws
+        python(f"{WITHOUT_FUSE}import {module}")
+        return
+    loaded = python(
+        f"{WITHOUT_FUSE}import {module}\n"
+        "print([name for name in ('networkx', 'matplotlib', 'numpy', 'rich', 'httpx') if name in sys.modules])"
+    )
+    assert loaded.strip() == "[]"
+
+
+def test_the_union_works_where_fuse_python_is_not_installed() -> None:
+    python(
+        f"{WITHOUT_FUSE}import pathlib, tempfile\n"
+        "from fusefs import UnionFS\n"
+        "with tempfile.TemporaryDirectory() as place:\n"
+        "    lower, upper, work = (pathlib.Path(place, name) for name in ('lower', 'upper', 'work'))\n"
+        "    for directory in (lower, upper, work): directory.mkdir()\n"
+        "    (lower / 'motd').write_text('hello')\n"
+        "    fs = UnionFS(lower=[lower], upper=upper, work=work)\n"
+        "    assert fs.read_bytes('/motd') == b'hello'\n"
+        "    fs.close()\n"
+    )
+
+
+def test_import_is_quick() -> None:
+    def seconds(code: str) -> float:
+        began = time.perf_counter()
+        python(code, "-X", "importtime")
+        return time.perf_counter() - began
+
+    # The least of a few, each less what an empty interpreter takes: other work on the machine only adds.
+    empty = min(seconds("pass") for _ in range(5))
+    assert min(seconds("import sim") for _ in range(5)) - empty < 0.05
+    assert min(seconds("import fusefs") for _ in range(5)) - empty < 0.25
+
+
+def required() -> Iterator[Requirement]:
+    """Yield all that the project needs to run, to be tested and to be built, also what those need."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    waiting = [
+        *settings["project"]["dependencies"],
+        *settings["dependency-groups"]["dev"],
+    ]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        key = (canonicalize_name(requirement.name), frozenset(requirement.extras))
+        if key in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(key)
+        yield requirement
+        for text in metadata.requires(requirement.name) or ():
+            need = Requirement(text)
+            if need.marker is None or any(
+                need.marker.evaluate({"extra": extra}) for extra in ("", *requirement.extras)
+            ):
+                need.marker = None
+                waiting.append(str(need))
+
+
+def test_everything_is_pinned() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
+    pins = dict(line.split("==") for line in lines)
+    assert list(pins) == sorted(pins), "constraints.txt is not sorted"
+    needed = {canonicalize_name(requirement.name) for requirement in required()}
+    assert needed - pins.keys() == set(), "constraints.txt lacks these"
+    builders = {"editables", "hatchling", "setuptools", "tomlkit", "trove-classifiers"}
+    assert pins.keys() - needed - builders == set(), "constraints.txt has these, and nothing needs them"
+    for requirement in required():
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+
+
+def test_the_top_level_is_as_agreed() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode != 0:
+        pytest.skip("this is no git checkout, so nothing says which files belong to it")
+    top = {line.split("/")[0] for line in tracked.stdout.splitlines()}
+    visible = {name for name in top if not name.startswith(".")}
+    assert visible <= {
+        *("pyproject.toml", "constraints.txt", "layerlab"),
+        *("sim", "fusefs", "notebooks", "lessons", "tests"),
+        *("README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md"),
+    }
