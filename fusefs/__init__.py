@@ -14,6 +14,7 @@ For every program, on a mountpoint:
 from fusefs.errors import FusefsError, JournalError, LayerError, MountError
 from fusefs.journal import Journal, JournalLayer, Level, Recorder
 from fusefs.marks import Format
+from fusefs.mount import Mount, mount, unmount
 from fusefs.operation import Effect, EffectKind, Kind, Operation
 from fusefs.paths import UnionFS
 from fusefs.stack import Options, Redirect, Stack
@@ -29,6 +30,7 @@ __all__ = [
     "Kind",
     "LayerError",
     "Level",
+    "Mount",
     "MountError",
     "Operation",
     "Options",
@@ -36,4 +38,6 @@ __all__ = [
     "Redirect",
     "Stack",
     "UnionFS",
+    "mount",
+    "unmount",
 ]

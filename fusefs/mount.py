@@ -1,0 +1,352 @@
+"""Mounting a stack of layers: the options, the choice of driver, one process per mount, and unmounting.
+
+Decided here and only here: which driver serves where, what is checked before a mountpoint is touched, and how a mount
+is found again and undone. Any thread may call; the serving process is its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusefs import syscalls
+from fusefs.errors import MountError
+from fusefs.journal import Level
+from fusefs.serve import Request
+from fusefs.stack import Options, Stack
+
+__all__ = ["DRIVERS", "Mount", "choose_driver", "find_mount", "mount", "unmount"]
+
+#: The drivers by name, the best first.
+DRIVERS = ("fuse-python", "overlayfs")
+
+_SOURCE = "layerlab:"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mounted stack.
+
+    Attributes
+    ----------
+    mountpoint
+        Where it is.
+    driver
+        What serves it.
+    pid
+        The serving process; 0 for the kernel.
+    """
+
+    mountpoint: Path
+    driver: str
+    pid: int
+
+    def unmount(self) -> None:
+        """Unmount it and wait for its process to end, so that its journal is complete."""
+        unmount(self.mountpoint)
+
+    def __enter__(self) -> Mount:
+        """Enter a block at whose end it is unmounted."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Unmount it."""
+        self.unmount()
+
+
+def mount(
+    stack: Stack,
+    mountpoint: str | os.PathLike[str],
+    *,
+    driver: str = "auto",
+    options: Options | None = None,
+    journal: str | os.PathLike[str] | None = None,
+    level: Level = Level.ALL,
+    names: Sequence[str] = (),
+    log: str | os.PathLike[str] | None = None,
+) -> Mount:
+    """Mount a stack of layers.
+
+    Parameters
+    ----------
+    stack
+        The directories.
+    mountpoint
+        An empty directory.
+    driver
+        One of `DRIVERS`, or `auto` for the best one that works here.
+    options
+        How the stack behaves.
+    journal
+        File to record the operations in; made, or continued where it exists.
+    level
+        What is recorded.
+    names
+        What the journal calls the read-only layers, the topmost first.
+    log
+        File for the messages of the serving process; standard error of this process if not given.
+
+    Returns
+    -------
+    Mount
+        The mount, ready for use.
+
+    Raises
+    ------
+    LayerError, MountError, JournalError
+        It cannot be; the text says why and what to do. Nothing is left mounted or changed.
+    """
+    options = options or Options()
+    where = Path(os.path.abspath(mountpoint))
+    _check_mountpoint(where)
+    chosen = choose_driver() if driver == "auto" else driver
+    if chosen not in DRIVERS:
+        raise MountError(f"{driver}: there is no such driver; there are {', '.join(DRIVERS)} and auto")
+    if chosen == "overlayfs":
+        from fusefs.drivers.overlayfs import mount_overlay
+
+        if journal is not None:
+            raise MountError("the kernel's overlayfs records nothing: leave the journal out, or choose another driver")
+        _check_stack(stack, options)
+        mount_overlay(stack, where, options)
+        return Mount(where, chosen, 0)
+    _check_fuse()
+    pid = _start(stack, where, chosen, options, journal, level, names, log)
+    return Mount(where, chosen, pid)
+
+
+def choose_driver() -> str:
+    """Return the name of the best driver that can work on this machine.
+
+    Raises
+    ------
+    MountError
+        None can.
+    """
+    _check_fuse()
+    return DRIVERS[0]
+
+
+def _check_fuse() -> None:
+    if not os.path.exists("/dev/fuse"):
+        raise MountError("/dev/fuse: the kernel offers no FUSE here; try 'modprobe fuse', or use UnionFS in Python")
+    if os.geteuid() != 0 and not (shutil.which("fusermount") or shutil.which("fusermount3")):
+        raise MountError("fusermount: not found, and only root mounts without it; install the package 'fuse3'")
+    if os.geteuid() != 0 and not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        raise MountError("/dev/fuse: permission denied; run as root, or open it up with 'chmod 666 /dev/fuse'")
+
+
+def _check_stack(stack: Stack, options: Options) -> None:
+    """Open and close a stack, for its checks."""
+    from fusefs.stack import open_stack
+
+    open_stack(stack, options).close()
+
+
+def _check_mountpoint(path: Path) -> None:
+    try:
+        listed = os.listdir(path)
+    except FileNotFoundError:
+        raise MountError(f"{path}: there is no such directory to mount on; make it first") from None
+    except NotADirectoryError:
+        raise MountError(f"{path}: this is not a directory; name one to mount on") from None
+    except PermissionError:
+        raise MountError(f"{path}: permission denied; name a directory that you own") from None
+    except OSError as error:
+        raise MountError(f"{path}: a mount that answers no more is here ({error.strerror}); unmount it first") from None
+    if find_mount(path) is not None:
+        raise MountError(f"{path}: something is mounted here already; unmount it first or name another directory")
+    if listed:
+        raise MountError(f"{path}: this directory is not empty; name an empty one to mount on")
+
+
+def _start(
+    stack: Stack, where: Path, driver: str, options: Options, journal: str | os.PathLike[str] | None,
+    level: Level, names: Sequence[str], log: str | os.PathLike[str] | None,
+) -> int:  # fmt: skip
+    """Start the serving process and wait until it serves; return its ID."""
+    reading, writing = os.pipe()
+    command = [sys.executable, "-c", "import sys; from fusefs.serve import main; sys.exit(main())"]
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log else None
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL if output is None else output,
+            stderr=output,
+            pass_fds=(writing,),
+            start_new_session=True,
+            cwd="/",
+            env=_environment(),
+        )
+    finally:
+        if output is not None:
+            os.close(output)
+    os.close(writing)
+    try:
+        request = Request(
+            driver=driver,
+            lower=[os.path.abspath(path) for path in stack.lower],
+            upper=os.path.abspath(stack.upper) if stack.upper else None,
+            work=os.path.abspath(stack.work) if stack.work else None,
+            mountpoint=str(where),
+            mount_options=_mount_options(stack, process.pid),
+            answer=writing,
+            journal=os.path.abspath(journal) if journal else None,
+            level=level.value,
+            names=list(names),
+            marks=options.marks.value if options.marks else None,
+            redirect=options.redirect.value,
+            index=options.index,
+            metacopy=options.metacopy,
+            volatile=options.volatile,
+            cache=options.cache,
+        )
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(request.to_json().encode())
+            process.stdin.close()
+        with open(reading, "rb") as answer:
+            said = answer.read().decode(errors="surrogateescape").strip()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        with contextlib.suppress(MountError):
+            unmount(where)
+        raise
+    if said != "ok":
+        process.wait()
+        raise MountError(said.removeprefix("error ") or f"{where}: the serving process ended with {process.returncode}")
+    _CHILDREN[process.pid] = process
+    return process.pid
+
+
+#: Serving processes that this process started, so that their end can be waited for.
+_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of a serving process: where its modules are, and nothing of the caller's own."""
+    kept = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")}
+    kept["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)
+    kept["PYTHONUTF8"] = "1"
+    return kept
+
+
+def _mount_options(stack: Stack, pid: int) -> list[str]:
+    found = [f"fsname={_SOURCE}{pid}", "subtype=layerlab"]
+    if os.geteuid() == 0:
+        found += ["allow_other", "dev", "suid"]
+    if stack.upper is None:
+        found.append("ro")
+    return found
+
+
+def _mounts() -> Iterator[tuple[str, str, str]]:
+    """Yield mountpoint, filesystem type and source of each mount, the last one mounted on a point last."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        for line in table:
+            left, _, right = line.partition(" - ")
+            kind, source = right.split()[:2]
+            yield _unescape(left.split()[4]), kind, _unescape(source)
+
+
+def _unescape(text: str) -> str:
+    """Undo the octal escapes of the kernel's mount tables."""
+    for code in ("040", "011", "012", "134"):
+        text = text.replace(f"\\{code}", chr(int(code, 8)))
+    return text
+
+
+def find_mount(mountpoint: str | os.PathLike[str]) -> Mount | None:
+    """Return what is mounted exactly at a place, None if nothing is. A mount of another kind has its type as driver."""
+    where = os.path.realpath(os.path.dirname(os.path.abspath(mountpoint)))
+    path = os.path.join(where, os.path.basename(os.path.abspath(mountpoint)))
+    found: Mount | None = None
+    for point, kind, source in _mounts():
+        if point == path:
+            pid = source.removeprefix(_SOURCE) if source.startswith(_SOURCE) else ""
+            found = Mount(Path(path), "fuse" if pid.isdigit() else kind, int(pid) if pid.isdigit() else 0)
+    return found
+
+
+def unmount(mountpoint: str | os.PathLike[str], *, timeout: float = 30.0) -> None:
+    """Unmount what is mounted at a place, also where the serving process is dead, and wait for that process to end.
+
+    Raises
+    ------
+    MountError
+        Nothing is mounted there, or it is in use.
+    """
+    found = find_mount(mountpoint)
+    if found is None:
+        raise MountError(f"{os.fspath(mountpoint)}: nothing is mounted here")
+    _umount(found.mountpoint)
+    _wait_for(found.pid, timeout)
+
+
+def _umount(path: Path) -> None:
+    if os.geteuid() == 0:
+        try:
+            syscalls.umount(os.fsencode(path))
+        except OSError as error:
+            raise MountError(f"{path}: cannot be unmounted: {error.strerror}{_users(path)}") from None
+        return
+    program = shutil.which("fusermount3") or shutil.which("fusermount")
+    if program is None:
+        raise MountError("fusermount: not found, and only root unmounts without it; install the package 'fuse3'")
+    done = subprocess.run([program, "-u", str(path)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().rpartition(": ")[2] or "refused"
+        raise MountError(f"{path}: cannot be unmounted: {said}{_users(path)}")
+
+
+def _users(path: Path) -> str:
+    """Return who keeps a mount busy, as far as this process may see it."""
+    users: list[str] = []
+    inside = (str(path), f"{path}/")
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            held = [os.readlink(process / "cwd"), os.readlink(process / "root")]
+            held += [os.readlink(one) for one in (process / "fd").iterdir()]
+            if any(one == inside[0] or one.startswith(inside[1]) for one in held):
+                users.append(f"{process.name} ({(process / 'comm').read_text().strip()})")
+    return f"; in use by process {', '.join(users[:3])}: end it or leave the directory" if users else ""
+
+
+def _wait_for(pid: int, timeout: float) -> None:
+    """Wait until a serving process is gone; one that does not end is told to."""
+    child = _CHILDREN.pop(pid, None)
+    if child is not None:
+        try:
+            child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            child.terminate()
+            child.wait()
+        return
+    end = time.monotonic() + timeout
+    while pid and _serves(pid):
+        if time.monotonic() > end:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            return
+        time.sleep(0.01)
+
+
+def _serves(pid: int) -> bool:
+    """Tell whether a process is alive and serves a mount."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"fusefs.serve" in command

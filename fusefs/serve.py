@@ -1,0 +1,146 @@
+"""The process that serves one mount. Started by `mount.py`, never by hand.
+
+Decided here and only here: what the process sets up before it serves, what it says to its starter, and how it ends.
+
+On standard input it gets one JSON object, the fields of `Request`. It answers with one line on the descriptor that
+`Request.answer` names: `ok`, or `error` and a text for people. It ends when the mount is gone: unmounted, or the
+process told to end by SIGTERM or SIGINT, which unmounts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import resource
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from fusefs import syscalls
+from fusefs.errors import FusefsError
+from fusefs.journal import JournalLayer, Level, Recorder
+from fusefs.marks import Format
+from fusefs.stack import Options, Redirect, Stack
+from fusefs.union import Union
+
+__all__ = ["Request", "main"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a serving process is asked to do; paths are text with surrogate escapes."""
+
+    driver: str
+    lower: list[str]
+    upper: str | None
+    work: str | None
+    mountpoint: str
+    mount_options: list[str]
+    answer: int
+    journal: str | None = None
+    level: str = Level.ALL
+    names: list[str] = field(default_factory=list)
+    log: str | None = None
+    marks: str | None = None
+    redirect: str = Redirect.FOLLOW
+    index: bool = False
+    metacopy: bool = False
+    volatile: bool = False
+    cache: bool = True
+
+    def to_json(self) -> str:
+        """Return the text that is passed to the process."""
+        return json.dumps(asdict(self))
+
+    def options(self) -> Options:
+        """Return how the stack behaves."""
+        return Options(
+            marks=Format(self.marks) if self.marks else None,
+            redirect=Redirect(self.redirect),
+            index=self.index,
+            metacopy=self.metacopy,
+            volatile=self.volatile,
+            cache=self.cache,
+        )
+
+    def stack(self) -> Stack:
+        """Return the directories."""
+        return Stack(
+            tuple(Path(path) for path in self.lower),
+            Path(self.upper) if self.upper else None,
+            Path(self.work) if self.work else None,
+        )
+
+
+def layers_of(stack: Stack, names: list[str]) -> list[JournalLayer]:
+    """Return how a journal describes a stack; `names` are those of the read-only layers, topmost first."""
+    layers = [JournalLayer(0, "rw", "RW layer", stack.upper)] if stack.upper else []
+    for number, path in enumerate(stack.lower, 1):
+        name = names[number - 1] if number <= len(names) else path.name
+        layers.append(JournalLayer(number, "ro", name, path))
+    return layers
+
+
+class _Answer:
+    """The one line that the starter waits for; said once."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def say(self, text: str) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.write(fd, text.encode(errors="surrogateescape") + b"\n")
+            os.close(fd)
+
+
+def main() -> int:
+    """Serve the mount that standard input describes; return the exit status."""
+    request = Request(**json.load(sys.stdin))
+    answer = _Answer(request.answer)
+    logging.basicConfig(filename=request.log, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    os.umask(0)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    syscalls.keep_capabilities()
+    union: Union | None = None
+    recorder: Recorder | None = None
+    try:
+        union = Union(request.stack(), request.options())
+        level = Level(request.level)
+        if request.journal and level is not Level.NONE:
+            layers = layers_of(request.stack(), request.names)
+            recorder = Recorder(request.journal, layers, level=level, append=True)
+            union.record, union.takes = recorder, recorder.takes
+        _serve(request, union, answer)
+    except FusefsError as error:
+        answer.say(f"error {error}")
+        return 1
+    except OSError as error:
+        answer.say(f"error {request.mountpoint}: {error.strerror or error}")
+        return 1
+    finally:
+        if recorder is not None:
+            recorder.close()
+        if union is not None:
+            union.close()
+    answer.say(f"error {request.mountpoint}: the mount ended before it began; is the FUSE device usable?")
+    return 0
+
+
+def _serve(request: Request, union: Union, answer: _Answer) -> None:
+    """Run the driver until the mount is gone."""
+
+    def ready() -> None:
+        answer.say("ok")
+
+    if request.driver == "fuse-python":
+        from fusefs.drivers import fusepython
+
+        fusepython.serve(union, request.mountpoint, request.mount_options, ready)
+    else:
+        raise FusefsError(f"there is no driver {request.driver!r}")
