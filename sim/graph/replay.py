@@ -12,7 +12,7 @@ paths that were changed or read, never with the number of operations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from fusefs.operation import Effect, EffectKind, Kind, Operation
@@ -25,6 +25,7 @@ _MADE = {
     Kind.SYMLINK: EntryType.SYMLINK,
     Kind.MKNOD: EntryType.OTHER,
 }
+_RENAME_ORDER = {EffectKind.COPIED_UP: 0, EffectKind.RENAMED: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,11 @@ class Replay:
         """Take the next operation."""
         self.number = operation.number
         self._count(operation)
-        for effect in operation.effects:
+        effects = operation.effects
+        if any(effect.kind is EffectKind.RENAMED for effect in effects):
+            # What else a rename did is told by the names after it, in whichever order it was done.
+            effects = tuple(sorted(effects, key=lambda effect: _RENAME_ORDER.get(effect.kind, 2)))
+        for effect in effects:
             _APPLY[effect.kind](self, operation, effect)
 
     def take_all(self, operations: Iterable[Operation]) -> Replay:
@@ -175,21 +180,37 @@ class Replay:
         return entry
 
     def _copied_up(self, operation: Operation, effect: Effect) -> None:
-        source = effect.path
+        source = self._below(effect.path)
         layer = self._lower.get(effect.origin) if effect.origin is not None else None
         below = layer.entries.get(source) if layer is not None else None
         if below is None:
             kind = _guess(operation, effect)
             entry = Entry(effect.path, kind, effect.size if kind is EntryType.FILE else 0)
         else:
-            # A file that is emptied in the same call is copied without its data.
-            size = below.size if effect.size or not _empties(operation) else 0
-            entry = replace(below, path=effect.path, size=size, opaque=False, redirect="", inode=0)
+            entry = replace(below, path=effect.path, opaque=False, redirect="", inode=0)
         if not entry.is_dir:
             self.totals.copy_ups += 1
         self.totals.copied += effect.size
         self.entries[effect.path] = entry
         self.origins[effect.path] = Origin(effect.kind, operation.number, effect.origin, source, effect.size)
+
+    def _below(self, path: str) -> str:
+        """Return where the read-only layers have what is at `path`: elsewhere if a directory above it was renamed."""
+        rest = ""
+        at = path
+        while at != "/":
+            parent, _, name = at.rpartition("/")
+            at = parent or "/"
+            rest = f"/{name}{rest}"
+            entry = self.entries.get(at)
+            if entry is not None and entry.redirect:
+                if entry.redirect.startswith("/"):
+                    return entry.redirect + rest
+                at, rest = at.rpartition("/")[0] or "/", f"/{entry.redirect}{rest}"
+                if at == "/":
+                    return rest
+                return self._below(at + rest)
+        return path
 
     def _created(self, operation: Operation, effect: Effect) -> None:
         kind = _MADE.get(operation.kind, EntryType.FILE)
@@ -199,14 +220,10 @@ class Replay:
 
     def _removed(self, operation: Operation, effect: Effect) -> None:
         self._need(effect.path, EntryType.DIRECTORY if operation.kind is Kind.RMDIR else EntryType.FILE)
-        for path in self._subtree(effect.path):
-            del self.entries[path]
-            self.origins.pop(path, None)
+        self._take_away(effect.path)
 
     def _whiteout(self, operation: Operation, effect: Effect) -> None:
-        for path in self._subtree(effect.path):
-            del self.entries[path]
-            self.origins.pop(path, None)
+        self._take_away(effect.path)
         self.entries[effect.path] = Entry(effect.path, EntryType.WHITEOUT, mtime=operation.start)
         self.origins[effect.path] = Origin(effect.kind, operation.number, effect.origin, effect.path)
 
@@ -225,23 +242,26 @@ class Replay:
 
     def _renamed(self, operation: Operation, effect: Effect) -> None:
         old, new = effect.path, effect.target
+        swap = next((e for e in operation.effects if e.kind is effect.kind and (e.path, e.target) == (new, old)), None)
+        if swap is not None and effect.path > effect.target:
+            return  # an exchange is told as two renames; the other does both
         self._need(old)
-        moved = [(path, self.entries.pop(path), self.origins.pop(path, None)) for path in self._subtree(old)]
-        for path in self._subtree(new):
-            del self.entries[path]
-            self.origins.pop(path, None)
+        there = self._take_away(new)
+        self._put(self._take_away(old), old, new, operation.number)
+        if swap is not None:
+            self._put(there, new, old, operation.number)
+
+    def _take_away(self, path: str) -> list[tuple[str, Entry, Origin | None]]:
+        return [(name, self.entries.pop(name), self.origins.pop(name, None)) for name in self._subtree(path)]
+
+    def _put(self, moved: list[tuple[str, Entry, Origin | None]], old: str, new: str, number: int) -> None:
         for path, entry, origin in moved:
             target = new + path[len(old) :]
             self.entries[target] = replace(entry, path=target)
+            if path == old:
+                origin = replace(origin or Origin(EffectKind.RENAMED, number), renamed=number, was=old)
             if origin is not None:
-                first = path == old
-                self.origins[target] = replace(
-                    origin,
-                    renamed=operation.number if first else origin.renamed,
-                    was=old if first else origin.was,
-                )
-            elif path == old:
-                self.origins[target] = Origin(EffectKind.RENAMED, operation.number, renamed=operation.number, was=old)
+                self.origins[target] = origin
 
     def _linked(self, operation: Operation, effect: Effect) -> None:
         entry = self._need(effect.target)
@@ -254,18 +274,18 @@ class Replay:
 
     def _written(self, operation: Operation, effect: Effect) -> None:
         entry = self._need(effect.path)
-        end = (operation.offset if operation.path == effect.path else 0) + effect.size
+        end = operation.offset + effect.size
         if end > entry.size:
             self._resize(entry, end)
 
     def _metadata(self, operation: Operation, effect: Effect) -> None:
         entry = self._need(effect.path)
-        if effect.path != operation.path:
-            return
         if operation.kind is Kind.TRUNCATE:
-            self._resize(entry, operation.size)
-        elif _empties(operation):
-            self._resize(entry, 0)
+            self._resize(entry, operation.offset)
+        elif operation.kind is Kind.OPEN:
+            self._resize(entry, 0)  # O_TRUNC: an open changes nothing else
+        elif operation.kind is Kind.FALLOCATE and operation.offset + operation.size > entry.size:
+            self._resize(entry, operation.offset + operation.size)
 
     def _redirect(self, operation: Operation, effect: Effect) -> None:
         entry = self._need(effect.path, EntryType.DIRECTORY)
@@ -285,10 +305,6 @@ class Replay:
             prefix = path + "/"
             found.extend(other for other in self.entries if other.startswith(prefix))
         return found
-
-
-def _empties(operation: Operation) -> bool:
-    return operation.kind is Kind.TRUNCATE or (operation.kind is Kind.OPEN and operation.copied == 0)
 
 
 def _guess(operation: Operation, effect: Effect) -> EntryType:
@@ -333,8 +349,3 @@ def first_state(
     if now is not None:
         found.update({path: entry for path, entry in now.items() if path not in replay.entries})
     return found
-
-
-def changing(operations: Iterable[Operation]) -> Sequence[Operation]:
-    """Return those operations that changed the RW layer."""
-    return [operation for operation in operations if operation.effects]
