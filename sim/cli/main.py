@@ -124,7 +124,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.UsageError as error:
         place = error.ctx.command_path if error.ctx else "layerlab"
         command = "" if place == "layerlab" else f"{place.removeprefix('layerlab ')}: "
-        _complain(f"{command}{_line(Exception(error.format_message()))} `{place} --help` lists what it takes.")
+        text = _line(Exception(error.format_message())).rstrip(".")
+        _complain(f"{command}{text}. `{place} --help` lists what it takes.")
         return 2
     except click.ClickException as error:
         _complain(_line(Exception(error.format_message())))

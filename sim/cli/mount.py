@@ -1,0 +1,99 @@
+"""`layerlab mount`: plain directories as one tree.
+
+Decided here: the words for a stack on the command line. What a stack needs is decided in `fusefs.stack`, what a
+mountpoint needs in `fusefs.mount`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from sim.cli.mountoptions import MountOptions, parse
+
+__all__ = ["command"]
+
+_DIRECTORY = click.Path(path_type=Path)
+
+
+def _parsed(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> MountOptions:
+    try:
+        return parse(",".join(values))
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
+
+
+@click.command("mount")
+@click.argument("mountpoint", type=_DIRECTORY)
+@click.option(
+    "--lower", multiple=True, type=_DIRECTORY, metavar="DIR", help="A read-only layer; each lies on those before it."
+)
+@click.option("--upper", type=_DIRECTORY, metavar="DIR", help="The RW layer, which takes all changes; none: read-only.")
+@click.option("--work", type=_DIRECTORY, metavar="DIR", help="An empty directory on the filesystem of the RW layer.")
+@click.option(
+    "-o",
+    "said",
+    multiple=True,
+    metavar="OPTIONS",
+    callback=_parsed,
+    help="As mount(8) has it: lowerdir=TOP:BASE,upperdir=U,workdir=W; also redirect_dir, index, metacopy, volatile, "
+    "userxattr.",
+)
+@click.option(
+    "--driver", default="auto", metavar="NAME", help="The storage driver; auto chooses the best that works here."
+)
+@click.option("--journal", type=_DIRECTORY, metavar="FILE", help="Record the operations in this file.")
+@click.option(
+    "--record",
+    type=click.Choice(["all", "metadata", "none"]),
+    default="all",
+    help="What is recorded; metadata leaves out reads and writes of file data.",
+)
+@click.option("--no-cache", is_flag=True, help="Follow changes that somebody makes in the read-only layers.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
+def command(
+    mountpoint: Path,
+    lower: tuple[Path, ...],
+    upper: Path | None,
+    work: Path | None,
+    said: MountOptions,
+    driver: str,
+    journal: Path | None,
+    record: str,
+    no_cache: bool,
+    quiet: bool,
+) -> None:
+    """Mount a stack of directories on MOUNTPOINT as one tree.
+
+    The directories are plain ones, in the format of the kernel's overlayfs, which can mount the same stack. Undo it
+    with `layerlab umount MOUNTPOINT`.
+
+    \b
+    layerlab mount --lower base --lower app --upper changes --work work /mnt
+    layerlab mount -o lowerdir=app:base,upperdir=changes,workdir=work /mnt
+    """
+    if lower and said.lower:
+        raise click.UsageError("the read-only layers are named twice, by --lower and by -o lowerdir: keep one.")
+    for name, one, other in (("upper", upper, said.upper), ("work", work, said.work)):
+        if one and other:
+            raise click.UsageError(f"the {name} directory is named twice, by --{name} and by -o {name}dir: keep one.")
+    from fusefs import Level, Stack, mount
+
+    stack = Stack(tuple(reversed(lower)) or said.lower, upper or said.upper, work or said.work)
+    if not stack.lower and stack.upper is None:
+        raise click.UsageError("no layer is named: give --lower DIR, or -o lowerdir=DIR.")
+    options = replace(said.options, cache=not no_cache)
+    mounted = mount(stack, mountpoint, driver=driver, options=options, journal=journal, level=Level(record))
+    if quiet:
+        return
+    server = f", process {mounted.pid}" if mounted.pid else ""
+    click.echo(f"{mounted.mountpoint}: mounted by {mounted.driver}{server}")
+    if stack.upper is not None:
+        click.echo(f"  layer 0  RW  {stack.upper}")
+    for number, path in enumerate(stack.lower, 1):
+        click.echo(f"  layer {number}  RO  {path}")
+    if journal is not None:
+        click.echo(f"See what happens with `layerlab journal --follow {journal}`.")
+    click.echo(f"Undo it with `layerlab umount {mountpoint}`.")
