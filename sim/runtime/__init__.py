@@ -1,0 +1,98 @@
+"""A process in a world of its own: namespaces, root filesystem, privileges, limits, network, and a shim to mind it.
+
+Small on purpose, and real: what a machine, a kernel or a user cannot do is refused (`UnsupportedError`), never
+pretended. It knows nothing of images: a container gets a directory on which its root is mounted, or the layers for one.
+
+    spec = ProcessSpec(args=("/bin/echo", "hello"), rootfs=Path("/mnt/merged"), hostname="box")
+    result = Process(spec).run()                       # streams of the caller; result.code is 0
+    result = Process(spec).run(capture=True, input=b"", timeout=10)
+    result.code, result.stdout, result.stderr, result.seconds
+
+    process = Process(spec)
+    process.start(stdin, stdout, stderr)               # descriptors; returns once the command runs
+    process.pid; process.signal(signal.SIGTERM); process.wait(timeout=5); process.close()
+
+`start` and `run` raise a `ContainerError` when the command never ran; its `code` is what Docker exits with: 125, for a
+command that is not there 127, for one that cannot be executed 126. A process killed by signal n ends with 128 + n. A
+process dies with the caller. As an ordinary user the same calls work, in a user namespace made on the way.
+
+Importing this package is cheap: its modules are loaded when their names are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sim.runtime.capabilities import capability_mask, capability_names
+    from sim.runtime.errors import (
+        CommandNotExecutableError,
+        CommandNotFoundError,
+        ContainerError,
+        InvalidSpecError,
+        NotRunningError,
+        UnknownUserError,
+        UnsupportedError,
+    )
+    from sim.runtime.process import Process, Result
+    from sim.runtime.spec import (
+        Bind,
+        Interface,
+        Limits,
+        Mapping,
+        Namespaces,
+        Overlay,
+        ProcessSpec,
+        Rlimit,
+        Tmpfs,
+    )
+
+__all__ = [
+    "Bind",
+    "CommandNotExecutableError",
+    "CommandNotFoundError",
+    "ContainerError",
+    "Interface",
+    "InvalidSpecError",
+    "Limits",
+    "Mapping",
+    "Namespaces",
+    "NotRunningError",
+    "Overlay",
+    "Process",
+    "ProcessSpec",
+    "Result",
+    "Rlimit",
+    "Tmpfs",
+    "UnknownUserError",
+    "UnsupportedError",
+    "capability_mask",
+    "capability_names",
+]
+
+_HOMES = {
+    "capabilities": ("capability_mask", "capability_names"),
+    "errors": (
+        "CommandNotExecutableError",
+        "CommandNotFoundError",
+        "ContainerError",
+        "InvalidSpecError",
+        "NotRunningError",
+        "UnknownUserError",
+        "UnsupportedError",
+    ),
+    "process": ("Process", "Result"),
+    "spec": ("Bind", "Interface", "Limits", "Mapping", "Namespaces", "Overlay", "ProcessSpec", "Rlimit", "Tmpfs"),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,95 @@
+"""Messages between the processes of one container: small packets with descriptors, and pickled values.
+
+Decided here and only here: how caller, zygote, shim and the container's first process speak to each other. All of them
+run this same code, and each channel is a socket pair that only the two ends have, so a pickle is trusted. One thread
+an end.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import pickle
+import socket
+import struct
+from typing import Any
+
+__all__ = ["Channel", "pair"]
+
+_LIMIT = 64  #: descriptors in one message at most
+_HEADER = struct.Struct("=I")
+
+
+class Channel:
+    """One end of a stream on which messages travel whole.
+
+    A message is a value that can be pickled and a few descriptors.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+
+    def fileno(self) -> int:
+        """Return the descriptor, for `select`."""
+        return self.socket.fileno()
+
+    def send(self, value: object, descriptors: tuple[int, ...] = ()) -> None:
+        """Send a message.
+
+        Raises
+        ------
+        OSError
+            The other end is gone.
+        """
+        body = pickle.dumps(value, protocol=5)
+        extra = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        data = _HEADER.pack(len(body)) + body
+        sent = self.socket.sendmsg([data], extra, socket.MSG_NOSIGNAL)
+        self.socket.sendall(memoryview(data)[sent:], socket.MSG_NOSIGNAL)
+
+    def receive(self) -> tuple[Any, list[int]]:
+        """Wait for a message; return it and its descriptors.
+
+        Raises
+        ------
+        EOFError
+            The other end is closed, or its process has ended.
+        """
+        found = array.array("i")
+        try:
+            header, extra, flags, _ = self.socket.recvmsg(
+                _HEADER.size, socket.CMSG_SPACE(_LIMIT * found.itemsize), socket.MSG_CMSG_CLOEXEC
+            )
+            for level, kind, data in extra:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    found.frombytes(data[: len(data) - len(data) % found.itemsize])
+            header += self._exactly(_HEADER.size - len(header)) if header else b""
+            if not header or flags & socket.MSG_CTRUNC:
+                raise EOFError("the other end of the channel is closed")
+            return pickle.loads(self._exactly(_HEADER.unpack(header)[0])), list(found)
+        except (ConnectionError, EOFError) as error:
+            for descriptor in found:
+                os.close(descriptor)
+            raise EOFError("the other end of the channel is closed") from error
+
+    def _exactly(self, count: int) -> bytes:
+        parts = []
+        while count:
+            part = self.socket.recv(min(count, 1 << 20))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Close this end."""
+        with contextlib.suppress(OSError):
+            self.socket.close()
+
+
+def pair() -> tuple[Channel, Channel]:
+    """Return the two ends of a new channel."""
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    return Channel(one), Channel(other)

@@ -1,0 +1,324 @@
+"""What is wished for: the values that describe a container's process and its world.
+
+Decided here and only here: which wishes there are, their defaults and which make no sense. A `ProcessSpec` says all
+about a process that is to run; everything below it in the runtime only carries it out. All values are frozen, so they
+may be shared between threads; they travel to the started process pickled.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sim.runtime.capabilities import capability_mask
+from sim.runtime.errors import InvalidSpecError
+
+__all__ = [
+    "DEFAULT_PATH",
+    "MASKED_PATHS",
+    "READ_ONLY_PATHS",
+    "Bind",
+    "Interface",
+    "Limits",
+    "Mapping",
+    "Namespaces",
+    "Overlay",
+    "ProcessSpec",
+    "Rlimit",
+    "Tmpfs",
+]
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+#: Hidden from a container, as moby's `oci/defaults.go` has them: what they show is the host's, or a way to it.
+MASKED_PATHS = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+
+#: Seen but not written by a container: a write would change the whole machine.
+READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A file or directory of the host seen in the container (`-v`); everything mounted below it comes along.
+
+    Attributes
+    ----------
+    source
+        On the host, absolute; must be there.
+    target
+        In the container, absolute; made when missing.
+    read_only
+        Not writable, including everything mounted below it.
+    """
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tmpfs:
+    """An empty filesystem in memory (`--tmpfs`).
+
+    Attributes
+    ----------
+    target
+        In the container, absolute; made when missing.
+    size
+        Bytes at most; 0 for the kernel's default, half of the memory.
+    mode
+        Permission bits of its root.
+    uid, gid
+        Owner of its root.
+    executable, devices, setuid, read_only
+        Whether these are allowed in it; Docker's default is none of them.
+    """
+
+    target: str
+    size: int = 0
+    mode: int = 0o1777
+    uid: int = 0
+    gid: int = 0
+    executable: bool = False
+    devices: bool = False
+    setuid: bool = False
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """A root filesystem to be mounted with the kernel's overlayfs, in the container's own mount namespace.
+
+    It is gone with the container, and needs no privilege but a user namespace.
+
+    Attributes
+    ----------
+    lower
+        Layer directories, topmost first.
+    upper, work
+        Writable layer and its work directory, on one filesystem; None for a read-only stack.
+    """
+
+    lower: tuple[Path, ...]
+    upper: Path | None = None
+    work: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A run of user or group numbers: `inside` and the next `count` - 1 are `outside` and on, on the host."""
+
+    inside: int
+    outside: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """For each kind of namespace: "new", "host", or the path of a namespace's file to join.
+
+    `user` "new" needs mappings in the `ProcessSpec`. `cgroup` "auto" is new where the machine's controllers are those
+    of cgroup v2 and the host's otherwise, as Docker has it.
+    """
+
+    network: str = "new"
+    pid: str = "new"
+    ipc: str = "new"
+    uts: str = "new"
+    cgroup: str = "auto"
+    user: str = "host"
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface of a new network namespace: one end of a pair whose other end is a port of a bridge.
+
+    Attributes
+    ----------
+    bridge
+        Name of the host's bridge; it must be there.
+    address
+        "10.88.0.2/16"; IPv4 or IPv6.
+    gateway
+        Default route, "" for none.
+    name
+        Inside: "eth0".
+    mac
+        "02:42:..."; "" lets the kernel choose.
+    host_name
+        The host's end, at most 15 characters; "" makes one up.
+    """
+
+    bridge: str
+    address: str
+    gateway: str = ""
+    name: str = "eth0"
+    mac: str = ""
+    host_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rlimit:
+    """A resource limit (`--ulimit`): name as in getrlimit(2) without RLIMIT_, "nofile"; -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a container may use, enforced by control groups. 0 stands for no limit, as Docker has it.
+
+    Attributes
+    ----------
+    memory
+        Bytes.
+    memory_swap
+        Bytes of memory and swap together; 0 means twice `memory` as with Docker, -1 unlimited swap.
+    memory_reservation
+        Bytes to which it is pushed back when memory is short.
+    nano_cpus
+        Billionths of a processor: 1_500_000_000 is one and a half (`--cpus`).
+    cpu_shares
+        Relative weight, 1024 is usual.
+    cpuset_cpus
+        "0-2,5": the processors that may be used.
+    pids
+        Processes and threads; 0 and -1 unlimited.
+    """
+
+    memory: int = 0
+    memory_swap: int = 0
+    memory_reservation: int = 0
+    nano_cpus: int = 0
+    cpu_shares: int = 0
+    cpuset_cpus: str = ""
+    pids: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """A process and the world it runs in.
+
+    Attributes
+    ----------
+    args
+        Command and arguments; the command is searched in the container's PATH.
+    rootfs
+        A directory on which the container's root is already mounted, or an `Overlay` to be mounted for it.
+    env
+        "NAME=value" words. PATH and HOME are added when missing, TERM with a terminal.
+    cwd
+        Absolute; made when missing.
+    user, groups
+        "user[:group]" as `resolve_user` reads it, and more groups.
+    hostname, domainname
+        Names in the new uts namespace.
+    terminal
+        Whether the process gets a pseudo-terminal.
+    init
+        Whether process 1 is a small init that passes signals on and reaps orphans (`--init`).
+    mounts
+        In any order; a deeper target is mounted later.
+    read_only
+        Whether the root filesystem is read-only; mounts are not touched by it.
+    capabilities
+        Bit mask, see `capability_mask`.
+    privileged
+        All capabilities and devices, nothing masked or read-only, no seccomp.
+    no_new_privileges
+        Whether set-user-ID programs and file capabilities are of no effect.
+    seccomp
+        "default", "unconfined", or the JSON text of a profile.
+    rlimits
+        Limits above the caller's hard limit are cut down to it where the caller may not raise them.
+    oom_score_adj
+        -1000 to 1000; never set lower than the caller's own without the privilege to.
+    namespaces, uid_map, gid_map
+        See `Namespaces` and `Mapping`.
+    interfaces
+        For a new network namespace; without any it has the loopback interface alone.
+    limits, cgroup
+        See `Limits`; `cgroup` is the name of the container's group, below the caller's own or from "/"; "" for none.
+    shm_size
+        Bytes of /dev/shm.
+    devices
+        Paths of device nodes of the host that the container gets as well.
+    sysctls
+        Name and value, of the container's own namespaces only.
+    masked_paths, read_only_paths
+        What is hidden, and what is shown but not writable.
+    """
+
+    args: tuple[str, ...]
+    rootfs: Path | Overlay
+    env: tuple[str, ...] = ()
+    cwd: str = "/"
+    user: str = ""
+    groups: tuple[str, ...] = ()
+    hostname: str = ""
+    domainname: str = ""
+    terminal: bool = False
+    init: bool = False
+    mounts: tuple[Bind | Tmpfs, ...] = ()
+    read_only: bool = False
+    capabilities: int = field(default_factory=capability_mask)
+    privileged: bool = False
+    no_new_privileges: bool = False
+    seccomp: str = "default"
+    rlimits: tuple[Rlimit, ...] = ()
+    oom_score_adj: int = 0
+    namespaces: Namespaces = Namespaces()
+    uid_map: tuple[Mapping, ...] = ()
+    gid_map: tuple[Mapping, ...] = ()
+    interfaces: tuple[Interface, ...] = ()
+    limits: Limits = Limits()
+    cgroup: str = ""
+    shm_size: int = 64 << 20
+    devices: tuple[str, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
+    masked_paths: tuple[str, ...] = MASKED_PATHS
+    read_only_paths: tuple[str, ...] = READ_ONLY_PATHS
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if not self.args or not self.args[0]:
+            raise InvalidSpecError("no command specified")
+        for text in (*self.args, *self.env, self.cwd, self.hostname):
+            if "\0" in text:
+                raise InvalidSpecError(f"{text!r} holds a null byte, which no argument, variable or path can")
+        for each in self.env:
+            if each.partition("=")[0] == "":
+                raise InvalidSpecError(f"invalid environment variable: {each}")
+        for path in (self.cwd, *(mount.target for mount in self.mounts)):
+            if not path.startswith("/"):
+                raise InvalidSpecError(f"invalid mount or working directory {path!r}: it must be absolute")
+        targets = [posixpath.normpath(mount.target) for mount in self.mounts]
+        for target in targets:
+            if target == "/":
+                raise InvalidSpecError("invalid mount: destination can't be '/'")
+            if targets.count(target) > 1:
+                raise InvalidSpecError(f"Duplicate mount point: {target}")
+        if len(self.hostname) > 64:
+            raise InvalidSpecError(f"hostname {self.hostname!r} is longer than 64 characters")
+        if not -1000 <= self.oom_score_adj <= 1000:
+            raise InvalidSpecError(f"Invalid value {self.oom_score_adj}, range for oom score adj is [-1000, 1000]")
+        if self.interfaces and self.namespaces.network != "new":
+            raise InvalidSpecError("interfaces can only be made in a new network namespace")
+        if self.namespaces.user == "new" and not (self.uid_map and self.gid_map):
+            raise InvalidSpecError("a new user namespace needs mappings of user and group numbers")

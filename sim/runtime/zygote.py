@@ -1,0 +1,163 @@
+"""The zygote: a small prepared process from which every container's shim is forked.
+
+Decided here and only here: how a process is started without forking the caller, which may have many threads, and
+without starting an interpreter, which takes longer than all the rest. The caller starts one zygote and keeps a socket
+to it; a byte and a descriptor on that socket make the zygote fork; the fork serves the channel that the descriptor
+is. The zygote ends when the caller does.
+
+It runs from a copy of the interpreter that nothing can write to, so that a container that reaches its own
+/proc/self/exe finds that copy, not the host's interpreter (CVE-2019-5736).
+
+`Zygote` may be used by any thread; `main` runs in the zygote, which has one.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from sim.runtime import syscalls
+from sim.runtime.channel import Channel, pair
+from sim.runtime.errors import ContainerError
+
+__all__ = ["Zygote", "main", "zygote"]
+
+_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from sim.runtime.zygote import main; main(int(sys.argv[2]))"
+_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, SHRINK, GROW, WRITE
+
+
+class Zygote:
+    """The caller's side: a prepared process and the way to have it fork."""
+
+    def __init__(self) -> None:
+        import subprocess  # only the caller needs it; the zygote stays small
+
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        executable = _sealed_interpreter()
+        root = Path(__file__).resolve().parents[2]
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _BOOT, os.fspath(root), str(theirs.fileno())],
+                executable=f"/proc/self/fd/{executable}",
+                pass_fds=(theirs.fileno(), executable),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+            )
+        except OSError as error:
+            raise ContainerError(f"cannot start the process that containers are forked from: {error}") from error
+        finally:
+            os.close(executable)
+            theirs.close()
+        self._socket = ours
+        self._owner = os.getpid()
+
+    @property
+    def pid(self) -> int:
+        """Number of the zygote's process."""
+        return self._process.pid
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is alive and belongs to this process, not to one that this was forked from."""
+        return self._owner == os.getpid() and self._process.poll() is None
+
+    def fork(self) -> Channel:
+        """Have a new process forked and return the channel to it.
+
+        Raises
+        ------
+        OSError
+            The zygote is gone.
+        """
+        ours, theirs = pair()
+        try:
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))
+            self._socket.sendmsg([b"f"], [rights], socket.MSG_NOSIGNAL)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return ours
+
+    def close(self) -> None:
+        """End the zygote; what was forked from it goes on."""
+        self._socket.close()
+        if self._owner == os.getpid():
+            self._process.wait()
+
+
+_lock = threading.Lock()
+_current: Zygote | None = None
+
+
+def zygote() -> Zygote:
+    """Return this process's zygote; it is started at the first call, and again should it have died."""
+    global _current
+    with _lock:
+        if _current is None or not _current.usable:
+            _current = Zygote()
+        return _current
+
+
+def _sealed_interpreter() -> int:
+    """Return a descriptor of the interpreter that can be executed, and through which it cannot be written."""
+    path = os.path.realpath(sys.executable)
+    try:
+        tree = syscalls.clone_tree(path)
+    except OSError:
+        if not os.access(path, os.W_OK):  # it is another user's file: no process of ours could write to it anyhow
+            return os.open(path, os.O_PATH | os.O_CLOEXEC)
+        return _copy_interpreter(path)
+    syscalls.tree_attributes(tree, syscalls.MOUNT_RDONLY, private=True)
+    return tree
+
+
+def _copy_interpreter(path: str) -> int:
+    copy = os.memfd_create("layerlab", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(path, "rb") as source:
+        while os.sendfile(copy, source.fileno(), None, 1 << 24):
+            pass
+    os.fchmod(copy, 0o500)
+    fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _SEALS)
+    return copy
+
+
+def main(number: int) -> None:
+    """Be the zygote: fork for each byte that comes, until the caller is gone."""
+    from sim.runtime.shim import serve
+
+    connection = socket.socket(fileno=number)
+    syscalls.close_from(number + 1)
+    for each in range(3, number):
+        with contextlib.suppress(OSError):
+            os.close(each)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a shim ended
+    syscalls.set_name("layerlab-zygote")
+    gc.collect()
+    gc.disable()
+    gc.freeze()  # so that collecting does not copy the pages that all forks share
+    while True:
+        data, extra, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            return
+        descriptor = array.array("i", extra[0][2])[0]
+        if os.fork() == 0:
+            connection.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            try:
+                serve(Channel(socket.socket(fileno=descriptor)))
+            finally:
+                os._exit(0)
+        os.close(descriptor)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from sim.runtime import (
+    CommandNotExecutableError,
+    CommandNotFoundError,
+    ContainerError,
+    Process,
+    ProcessSpec,
+    Result,
+    UnknownUserError,
+)
+
+
+def run(rootfs: Path, *args: str, **wishes: object) -> Result:
+    spec = ProcessSpec(args=args, rootfs=rootfs, **wishes)  # type: ignore[arg-type]
+    return Process(spec).run(capture=True, timeout=20)
+
+
+def sh(rootfs: Path, script: str, **wishes: object) -> str:
+    result = run(rootfs, "sh", "-c", script, **wishes)
+    assert result.code == 0, result.stderr
+    return result.stdout.decode()
+
+
+def test_streams_are_apart_and_status_is_kept(rootfs: Path) -> None:
+    result = run(rootfs, "sh", "-c", "echo out; echo err >&2; exit 3")
+    assert (result.code, result.stdout, result.stderr) == (3, b"out\n", b"err\n")
+
+
+def test_input_is_read_to_its_end(rootfs: Path) -> None:
+    data = os.urandom(300_000)
+    spec = ProcessSpec(args=("cat",), rootfs=rootfs)
+    assert Process(spec).run(capture=True, input=data, timeout=20).stdout == data
+
+
+def test_killed_by_a_signal_is_128_and_more(rootfs: Path) -> None:
+    with Process(ProcessSpec(args=("sleep", "60"), rootfs=rootfs)) as process:
+        process.start()
+        process.signal(signal.SIGKILL)
+        assert process.wait(10) == 137
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "code", "text"),
+    [
+        ("nosuch", CommandNotFoundError, 127, 'exec: "nosuch": executable file not found in $PATH'),
+        ("/nosuch", CommandNotFoundError, 127, 'exec: "/nosuch": stat /nosuch: no such file or directory'),
+        ("/etc", CommandNotExecutableError, 126, 'exec: "/etc": is a directory'),
+        ("/etc/passwd", CommandNotExecutableError, 126, 'exec: "/etc/passwd": permission denied'),
+    ],
+)
+def test_a_command_that_cannot_run(
+    rootfs: Path, command: str, kind: type[ContainerError], code: int, text: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        run(rootfs, command)
+    assert caught.value.code == code
+    assert str(caught.value) == text
+
+
+def test_the_interpreter_of_a_script_is_missing(rootfs: Path) -> None:
+    script = rootfs / "bin/script"
+    script.write_text("#!/no/such/thing\n")
+    script.chmod(0o755)
+    with pytest.raises(CommandNotFoundError, match="exec /bin/script: no such file or directory"):
+        run(rootfs, "/bin/script")
+
+
+def test_an_unknown_user(rootfs: Path) -> None:
+    with pytest.raises(UnknownUserError, match="unable to find user nobody: no matching entries in passwd file"):
+        run(rootfs, "true", user="nobody")
+
+
+def test_its_world_is_its_own(rootfs: Path) -> None:
+    text = sh(rootfs, "hostname; echo $$; ls /proc | grep -c '^[0-9]'; ls /sys/class/net", hostname="box")
+    assert text.split() == ["box", "1", "3", "lo"]  # the shell, ls and grep
+
+
+def test_it_is_killed_when_its_caller_dies(rootfs: Path, tmp_path: Path) -> None:
+    script = f"""
+        import os, sys
+        from pathlib import Path
+        from sim.runtime import Process, ProcessSpec
+        process = Process(ProcessSpec(args=("sleep", "1234"), rootfs=Path({os.fspath(rootfs)!r})))
+        process.start()
+        print(process.pid, flush=True)
+        os.kill(os.getpid(), 9)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, timeout=20)
+    pid = int(done.stdout)
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline, "still running"
+        time.sleep(0.01)
+
+
+def test_a_time_out_kills(rootfs: Path) -> None:
+    process = Process(ProcessSpec(args=("sleep", "60"), rootfs=rootfs))
+    with pytest.raises(TimeoutError):
+        process.run(capture=True, timeout=0.2)
+    assert not Path(f"/proc/{process.pid}").exists()
+
+
+def test_a_terminal_is_one(rootfs: Path) -> None:
+    result = run(rootfs, "sh", "-c", "tty; test -c /dev/console && echo console; echo $TERM", terminal=True)
+    assert result.stdout.decode().split() == ["/dev/pts/0", "console", "xterm"]
+
+
+def test_init_reaps_and_passes_signals_on(rootfs: Path) -> None:
+    script = "trap 'echo got; exit 5' TERM; (sleep 0.1 &) ; echo ready; while :; do sleep 0.05; done"
+    spec = ProcessSpec(args=("sh", "-c", script), rootfs=rootfs, init=True)
+    out, sink = os.pipe()
+    with Process(spec) as process:
+        process.start(stdout=sink)
+        os.close(sink)
+        assert os.read(out, 6) == b"ready\n"
+        process.signal(signal.SIGTERM)
+        assert process.wait(10) == 5
+    assert os.read(out, 100) == b"got\n"
+    os.close(out)
