@@ -1,0 +1,288 @@
+"""Packing: a directory in overlay format becomes a layer's tar.
+
+Decided here and only here: the order of members (each directory before what is in it, names sorted by their bytes), how
+marks on disk become `.wh.` names, and what of an inode goes into a tar: everything but sockets, access and change
+times, the union's own attributes and SELinux labels, which belong to the machine. The same directory always gives the
+same tar. A packing belongs to one thread; the directory must not change meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fusefs import marks
+from sim.images.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind
+from sim.images.errors import LayerTarError
+from sim.images.tarwrite import TarWriter
+
+__all__ = ["pack", "walk"]
+
+_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_KINDS = {
+    stat.S_IFREG: Kind.FILE,
+    stat.S_IFDIR: Kind.DIRECTORY,
+    stat.S_IFLNK: Kind.SYMLINK,
+    stat.S_IFCHR: Kind.CHARACTER,
+    stat.S_IFBLK: Kind.BLOCK,
+    stat.S_IFIFO: Kind.FIFO,
+}
+_CHUNK = 1 << 18
+#: A file's holes are kept if they are at least this many bytes in all; smaller ones are written as zeros.
+_WORTH_HOLES = 64 << 10
+
+
+def pack(
+    source: Path,
+    write: Callable[[bytes | memoryview], object],
+    *,
+    as_layer: bool = True,
+    modified: int | None = None,
+    skip: frozenset[bytes] = frozenset(),
+) -> None:
+    """Write a directory as a tar.
+
+    Parameters
+    ----------
+    source
+        The directory.
+    write
+        Takes the tar's bytes, in order.
+    as_layer
+        Whether marks become `.wh.` names. Without it the directory is a whole root filesystem: a device 0/0 is refused.
+    modified
+        A time in nanoseconds since the epoch that no member is later than; for tars that are the same on each day.
+    skip
+        Paths that are left out, with all below them.
+
+    Raises
+    ------
+    LayerTarError
+        The directory holds what no tar can say: a renamed directory or a file whose data lies in a lower layer.
+    OSError
+        The directory cannot be read.
+    """
+    writer = TarWriter(write)
+    for entry, file in walk(source, as_layer=as_layer, skip=skip):
+        if modified is not None and entry.modified > modified:
+            entry = _at(entry, modified)
+        writer.add(entry, _data(entry, file) if file >= 0 else None)
+    writer.finish()
+
+
+def _at(entry: Entry, modified: int) -> Entry:
+    from dataclasses import replace
+
+    return replace(entry, modified=modified)
+
+
+def walk(source: Path, *, as_layer: bool = True, skip: frozenset[bytes] = frozenset()) -> Iterator[tuple[Entry, int]]:
+    """Yield the entries of a directory in the order of a tar, each with a descriptor of its data or -1.
+
+    The descriptor is closed when the next entry is asked for. Parameters and errors are those of `pack`.
+    """
+    root = os.open(source, _DIR_FLAGS)
+    try:
+        yield from _Walk(as_layer, skip).directory(root)
+    finally:
+        os.close(root)
+
+
+class _Walk:
+    def __init__(self, as_layer: bool, skip: frozenset[bytes]) -> None:
+        self._as_layer = as_layer
+        self._skip = skip
+        self._links: dict[tuple[int, int], bytes] = {}
+
+    def directory(self, root: int) -> Iterator[tuple[Entry, int]]:
+        """Walk without recursion: directories may lie deeper than Python's stack and than descriptors go."""
+        status = os.fstat(root)
+        plain = Entry(b"", Kind.DIRECTORY, 0o755)
+        top = self._entry(b"", status, b"/proc/self/fd/%d/." % root)
+        # The root is told of only if it is not as every unpacker makes it; its time changes with each use.
+        if (top.mode, top.uid, top.gid, top.xattrs) != (plain.mode, plain.uid, plain.gid, plain.xattrs):
+            yield top, -1
+        here = os.dup(root)
+        path = b""
+        waiting: list[list[bytes]] = []
+        try:
+            marked = self._marks(here)
+            yield from self._opaque(path, marked)
+            waiting.append(self._names(here))
+            flags = [marked]
+            while waiting:
+                if not waiting[-1]:
+                    waiting.pop()
+                    flags.pop()
+                    if waiting:
+                        step = os.open(b"..", _DIR_FLAGS, dir_fd=here)
+                        os.close(here)
+                        here = step
+                        path = path.rpartition(b"/")[0]
+                    continue
+                name = waiting[-1].pop()
+                full = path + b"/" + name if path else name
+                if full in self._skip:
+                    continue
+                status = os.stat(name, dir_fd=here, follow_symlinks=False)
+                if not stat.S_ISDIR(status.st_mode):
+                    yield from self._other(full, name, here, status, flags[-1])
+                    continue
+                yield self._entry(full, status, marks.at(here, name)), -1
+                step = os.open(name, _DIR_FLAGS, dir_fd=here)
+                os.close(here)
+                here = step
+                path = full
+                marked = self._marks(here)
+                yield from self._opaque(path, marked)
+                waiting.append(self._names(here))
+                flags.append(marked)
+        finally:
+            os.close(here)
+
+    @staticmethod
+    def _names(directory: int) -> list[bytes]:
+        """Return the names in a directory, the first at the end."""
+        return sorted(map(os.fsencode, os.listdir(directory)), reverse=True)
+
+    def _marks(self, directory: int) -> marks.DirectoryMarks:
+        found = marks.read_marks(b"/proc/self/fd/%d/." % directory)
+        if found.redirect is not None and self._as_layer:
+            raise LayerTarError(
+                f"a directory renamed from {os.fsdecode(found.redirect)!r} has its content in a lower layer, which no"
+                " tar can say; mount without redirects (redirect_dir=off) to make layers"
+            )
+        return found
+
+    def _opaque(self, path: bytes, marked: marks.DirectoryMarks) -> Iterator[tuple[Entry, int]]:
+        if marked.opaque and self._as_layer:
+            yield Entry(path + b"/" + OPAQUE_NAME if path else OPAQUE_NAME, mode=0), -1
+
+    def _other(
+        self, full: bytes, name: bytes, parent: int, status: os.stat_result, marked: marks.DirectoryMarks
+    ) -> Iterator[tuple[Entry, int]]:
+        if marks.is_whiteout(status) or (marked.attribute_whiteouts and not status.st_size and _hidden(parent, name)):
+            if not self._as_layer:
+                raise LayerTarError(f"{os.fsdecode(full)!r}: a whiteout in what should be a whole root filesystem")
+            if len(name) > 251:
+                raise LayerTarError(f"{os.fsdecode(full)!r}: a name of {len(name)} bytes has no room for a whiteout")
+            above = full[: len(full) - len(name)]
+            yield Entry(above + WHITEOUT_PREFIX + name, mode=0), -1
+            return
+        if stat.S_ISSOCK(status.st_mode):
+            return
+        if status.st_nlink > 1:
+            first = self._links.setdefault((status.st_dev, status.st_ino), full)
+            if first != full:
+                yield (
+                    Entry(
+                        full,
+                        Kind.HARDLINK,
+                        stat.S_IMODE(status.st_mode),
+                        status.st_uid,
+                        status.st_gid,
+                        status.st_mtime_ns,
+                        target=first,
+                    ),
+                    -1,
+                )
+                return
+        at = marks.at(parent, name)
+        if not stat.S_ISREG(status.st_mode):
+            target = os.readlink(name, dir_fd=parent) if stat.S_ISLNK(status.st_mode) else b""
+            yield self._entry(full, status, at, target), -1
+            return
+        entry = self._entry(full, status, at)
+        if not status.st_size:
+            yield entry, -1
+            return
+        fd = os.open(name, _FILE_FLAGS, dir_fd=parent)
+        try:
+            yield self._with_holes(entry, fd, status), fd
+        finally:
+            os.close(fd)
+
+    def _entry(self, path: bytes, status: os.stat_result, at: bytes, target: bytes = b"") -> Entry:
+        kind = _KINDS[stat.S_IFMT(status.st_mode)]
+        device = (0, 0)
+        if kind is Kind.CHARACTER or kind is Kind.BLOCK:
+            device = (os.major(status.st_rdev), os.minor(status.st_rdev))
+        return Entry(
+            path,
+            kind,
+            stat.S_IMODE(status.st_mode),
+            status.st_uid,
+            status.st_gid,
+            status.st_mtime_ns,
+            status.st_size if kind is Kind.FILE else 0,
+            target,
+            device,
+            self._xattrs(path, at),
+        )
+
+    def _xattrs(self, path: bytes, at: bytes) -> tuple[tuple[bytes, bytes], ...]:
+        try:
+            names = os.listxattr(at, follow_symlinks=False)
+        except OSError:
+            return ()
+        if not names:
+            return ()
+        found = []
+        for text in names:
+            name = os.fsencode(text)
+            if name == b"security.selinux":
+                continue
+            value = marks.get_attribute(at, name)
+            if any(marks.is_private_attribute(name, form) for form in (marks.Format.OVERLAY, marks.Format.USER)):
+                if name.endswith(b".overlay.metacopy"):
+                    raise LayerTarError(f"{os.fsdecode(path)!r}: its data lies in a lower layer (metacopy)")
+                continue
+            for form in (marks.Format.OVERLAY, marks.Format.USER):
+                name = marks.unescape_attribute(name, form)
+            if value is not None:
+                found.append((name, value))
+        return tuple(sorted(found))
+
+    @staticmethod
+    def _with_holes(entry: Entry, fd: int, status: os.stat_result) -> Entry:
+        if status.st_blocks * 512 + _WORTH_HOLES > status.st_size:
+            return entry
+        extents = tuple(_extents(fd, status.st_size))
+        if status.st_size - sum(length for _, length in extents) < _WORTH_HOLES:
+            return entry
+        from dataclasses import replace
+
+        return replace(entry, extents=extents)
+
+
+def _hidden(parent: int, name: bytes) -> bool:
+    at = marks.at(parent, name)
+    return any(
+        marks.get_attribute(at, form.prefix + b"whiteout") is not None
+        for form in (marks.Format.OVERLAY, marks.Format.USER)
+    )
+
+
+def _extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError:
+            return  # ENXIO: nothing but a hole is left
+        end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
+        yield start, end - start
+
+
+def _data(entry: Entry, fd: int) -> Iterator[bytes]:
+    extents = entry.extents if entry.extents is not None else ((0, entry.size),)
+    for offset, length in extents:
+        while length:
+            part = os.pread(fd, min(length, _CHUNK), offset)
+            if not part:
+                return
+            yield part
+            offset, length = offset + len(part), length - len(part)
