@@ -6,7 +6,7 @@ them runs, so that `layerlab --help` is quick), the exit statuses, and that an e
     0    done
     1    it could not be done; the line names the thing and the mend
     2    wrong usage
-    130  interrupted with Ctrl-C
+    130  interrupted with Ctrl-C; for another signal 128 and its number
     141  the reader of the output went away (`layerlab journal FILE | head`)
 
 Anything else that is raised is a defect of the program, and its traceback is shown. One thread.
@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
@@ -130,9 +131,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         _complain(_line(Exception(error.format_message())))
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as interruption:
         _complain("interrupted")
-        return 130
+        return 128 + int(getattr(interruption, "number", signal.SIGINT))
     except BrokenPipeError:
         # Python flushes standard output once more at its end; nobody reads that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
