@@ -32,10 +32,9 @@ With `created` (and `modified` for a directory) given, the same input gives the 
 
 from __future__ import annotations
 
+from sim.images.base import FIXED_TIME, base_entries
 from sim.images.create import (
-    FIXED_TIME,
     architecture,
-    base_entries,
     base_image,
     image_from_layers,
     image_from_rootfs,
