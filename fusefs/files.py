@@ -84,7 +84,7 @@ class Files(Names):
             raise failure(errno.EISDIR)
         writes = flags & os.O_ACCMODE != os.O_RDONLY
         truncates = bool(flags & os.O_TRUNC)
-        if writes or truncates:
+        if (writes or truncates) and node.kind == stat.S_IFREG:
             self.copy_up(node, limit=0 if truncates else None)
         with self.lock:
             file = OpenFile(self.hold(node), -1, flags)
@@ -351,10 +351,18 @@ class Files(Names):
         own = self.marks
         return [marks.unescape_attribute(name, own) for name in names if not marks.is_private_attribute(name, own)]
 
+    @staticmethod
+    def _check_attribute(node: Node, name: bytes) -> None:
+        """Refuse attributes that this kind of object cannot have (xattr(7), user extended attributes)."""
+        if name.startswith(b"user.") and node.kind not in (stat.S_IFREG, stat.S_IFDIR):
+            raise failure(errno.EPERM, name)
+
     @recorded(Kind.SETXATTR)
     def setxattr(self, node: Node, name: bytes, value: bytes, flags: int = 0) -> None:
         """Set an extended attribute (lsetxattr(2)); flags XATTR_CREATE, XATTR_REPLACE."""
         self.caller.target = os.fsdecode(name)
+        _ = self.upper
+        self._check_attribute(node, name)
         self.copy_up(node)
         with self.lock:
             _, path = self.host_path(node)
@@ -367,8 +375,9 @@ class Files(Names):
         """Remove an extended attribute (lremovexattr(2)); what is not there is refused before anything is copied."""
         self.caller.target = os.fsdecode(name)
         real = self._attribute_name(name)
+        _ = self.upper
+        self._check_attribute(node, name)
         with self.lock:
-            _ = self.upper
             _, path = self.host_path(node)
             os.getxattr(path, real, follow_symlinks=node.orphan is not None)
         self.copy_up(node)

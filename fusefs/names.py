@@ -166,9 +166,10 @@ class Names(CopyUp):
     @recorded(Kind.MKNOD)
     def mknod(self, parent: Node, name: bytes, mode: int, device: int = 0) -> Node:
         """Make a file, fifo, socket or device (mknod(2)). A character device 0/0 is a whiteout's form: EPERM."""
-        if stat.S_ISCHR(mode) and device == 0:
-            raise failure(errno.EPERM, name)
         with self.lock:
+            self._check_new(parent, name)
+            if stat.S_ISCHR(mode) and device == 0:
+                raise failure(errno.EPERM, name)
             return self._make(parent, name, lambda at, n: os.mknod(n, mode, device, dir_fd=at), is_directory=False)
 
     @recorded(Kind.SYMLINK)
@@ -187,10 +188,10 @@ class Names(CopyUp):
         Node
             The object itself, held once more.
         """
-        if node.is_directory:
-            raise failure(errno.EPERM, name)
         with self.lock:
             self._check_new(parent, name)
+            if node.is_directory:
+                raise failure(errno.EPERM, name)
             where = node.path()
             self.caller.target = where
         self.copy_up(node)
@@ -394,11 +395,11 @@ class Names(CopyUp):
                 raise failure(errno.ENOTDIR, new_name)
             if target.is_directory and not node.is_directory:
                 raise failure(errno.EISDIR, new_name)
+        if node is target:
+            return node, target
         for one in (node, target if flags & RENAME_EXCHANGE else None):
             if one is not None and one.is_directory and one.lower and self.options.redirect is not Redirect.ON:
                 raise failure(errno.EXDEV, name)
-        if node is target:
-            return node, target
         if target is not None and target.is_directory and not flags & RENAME_EXCHANGE and self.entries(target):
             raise failure(errno.ENOTEMPTY, new_name)
         return node, target

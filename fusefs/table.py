@@ -150,7 +150,7 @@ class Table:
 
     def _make_root(self) -> Node:
         lowers = [layer for layer in self.layers[1:] if layer is not None]
-        first = lowers[0] if lowers else self.upper
+        first = lowers[0] if self.read_only else self.upper
         root = Node(stat.S_IFDIR, self._inode(first.device, os.fstat(first.root.fd).st_ino), None, b"")
         root.upper = not self.read_only
         parts: list[tuple[int, bytes]] = []

@@ -184,7 +184,9 @@ class Tree(Table):
             if value == 0:
                 break
             if Listing.unpack(value)[1] != stat.S_IFDIR:
-                return None if found else (((number, path),), here)
+                if found:
+                    break
+                return ((number, path),), here
             whole = path + b"/" + here if path else here
             found.append((number, whole))
             if cut or number == len(self.layers) - 1:
