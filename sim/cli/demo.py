@@ -79,28 +79,37 @@ def _perform(console: Console, output: Path, driver: str, keep: bool, rootfs: Pa
         _act(console, 2, "A container", "the layers of layerlab/web, read-only, and one RW layer above them")
         with container(output / "container", stack, digests, driver=driver, keep=keep) as home:
             server = f"{home.mounted.driver}, process {home.mounted.pid}" if home.mounted.pid else home.mounted.driver
-            console.print(f"mounted on [bold]{home.mounted.mountpoint}[/bold] by {server}\n", soft_wrap=True)
+            _show_stack(console, found)
+            _say(console, f"Mounted by {server}, on {home.mounted.mountpoint}")
 
             _act(console, 3, "Its process", "own mount, pid, uts and ipc namespaces; its root is the union")
             said = run_steps(
                 home,
                 wanted,
                 began=lambda step: _begin(console, step),
-                ended=lambda step, text: console.print(_quoted(text), style="dim", markup=False, soft_wrap=True),
+                ended=lambda step, text: _end(console, text),
             )
-            _show_stack(console, found, home)
+            if not keep:
+                home.mounted.unmount()  # its journal is complete then
             operations = _operations(home)
             if operations:
                 _act(console, 4, "The operations", "what each step asked of the union, and what that did to the layers")
                 _show_operations(console, found, wanted, said, operations)
             _act(console, 5, "Figures", "the same, drawn from the layer graph")
-            for name, lesson in _draw(output, found, home):
-                console.print(f"[bold]{name}[/bold]  {lesson}", soft_wrap=True)
+            for path, lesson in _draw(output, found, home, operations):
+                _say(console, f"{path}  {lesson}")
         _next(console, output, found, keep)
 
 
+def _say(console: Console, text: str) -> None:
+    """Print a line as it is, however long it is, so that paths in it can be copied."""
+    console.print(text, soft_wrap=True, markup=False)
+
+
 def _act(console: Console, number: int, title: str, text: str) -> None:
-    console.print(f"\n[bold blue]{number}  {title}[/bold blue]  [dim]{text}[/dim]")
+    from rich.text import Text
+
+    console.print(Text.assemble("\n", (f"{number}  {title}", "bold blue"), (f"  {text}", "dim"), "\n"), soft_wrap=True)
 
 
 def _begin(console: Console, step: Step) -> None:
@@ -110,11 +119,12 @@ def _begin(console: Console, step: Step) -> None:
     console.print(Text(f"  $ {step.command}", style="cyan"), soft_wrap=True)
 
 
-def _quoted(text: str) -> str:
+def _end(console: Console, text: str) -> None:
     from sim.cli.words import printable
 
-    words = " ".join(printable(line) for line in text.splitlines()) if text.count("\n") > 4 else ""
-    return f"  {words}" if words else "\n".join(f"  {printable(line)}" for line in text.splitlines()) or "  (no output)"
+    lines = [printable(line) for line in text.splitlines()]
+    for line in [" ".join(lines)] if len(lines) > 4 else lines:
+        console.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
 
 
 def _show_images(console: Console, found: Images) -> None:
@@ -123,7 +133,7 @@ def _show_images(console: Console, found: Images) -> None:
 
     from sim.cli.words import short_name, size_words
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
     for name in ("image", "ID", "layers, the topmost first"):
         table.add_column(name)
     table.add_column("virtual size", justify="right")
@@ -133,23 +143,15 @@ def _show_images(console: Console, found: Images) -> None:
     console.print(table)
     disk = sum({layer.diff_id: layer.size for image in (found.web, found.tools) for layer in image.layers}.values())
     virtual = found.web.size + found.tools.size
-    console.print(
-        f"Both share the base: {size_words(virtual)} of virtual size are {size_words(disk)} on disk, in"
-        f" {found.store.root / 'layers'}",
-        soft_wrap=True,
-    )
+    _say(console, f"Both share the base: {size_words(virtual)} of virtual size are {size_words(disk)} on disk")
 
 
-def _show_stack(console: Console, found: Images, home: Container) -> None:
+def _show_stack(console: Console, found: Images) -> None:
     from sim.cli.demoshow import LayerRow, stack_table
-    from sim.graph.directory import read_directory
-    from sim.graph.entry import file_bytes
 
-    upper = read_directory(home.place / "upper")
-    rows = [LayerRow(0, "RW", "the container's own", "", len(upper), file_bytes(upper.values()))]
+    rows = [LayerRow(0, "RW", "the container's own", "", 0, 0)]
     for number, layer in enumerate(reversed(found.web.layers), 1):
         rows.append(LayerRow(number, "RO", found.names[layer.diff_id], layer.diff_id, layer.entries, layer.size))
-    console.print("\nThe stack after that:")
     console.print(stack_table(rows))
 
 
@@ -159,19 +161,16 @@ def _operations(home: Container) -> list[Operation]:
 
     if not home.journal.exists():
         return []
-    import time
-
     with Journal(home.journal) as journal:
-        count = -1
-        while count != (count := len(journal)):
-            time.sleep(0.6)  # a batch is on disk after a quarter of a second
-        return list(journal.operations())
+        if journal.closed:
+            return list(journal.operations())
+        return list(journal.follow(timeout=1))  # a batch is on disk after a quarter of a second
 
 
 def _show_operations(
     console: Console, found: Images, wanted: Sequence[Step], said: Sequence[Spoken], operations: Sequence[Operation]
 ) -> None:
-    from sim.cli.demoshow import operations_table, summary
+    from sim.cli.demoshow import show_operations, summary
 
     ends = [spoken.end for spoken in said]
     groups: list[list[Operation]] = [[] for _ in said]
@@ -183,7 +182,7 @@ def _show_operations(
     names = {0: "RW"}
     names |= {number: found.names[digest] for number, digest in enumerate(reversed(found.web.diff_ids), 1)}
     steps = [(title, lesson, group) for (title, lesson), group in zip(titles, groups, strict=True)]
-    console.print(operations_table(steps, names))
+    show_operations(console, steps, names)
     summary(console, operations)
 
 
@@ -201,17 +200,35 @@ def _graph(found: Images, home: Container) -> LayerGraph:
     return graph
 
 
-def _draw(output: Path, found: Images, home: Container) -> Sequence[tuple[Path, str]]:
+def _instructive(found: Images, operations: Sequence[Operation]) -> list[str] | None:
+    """Return the paths that the cross-section shows: what was opened or changed, and the files of the image's layer."""
+    from fusefs import EffectKind, Kind
+
+    if not operations:
+        return None
+    web = found.store.layer_path(found.web.diff_ids[-1])
+    paths = {f"/{place.relative_to(web)}" for place in web.rglob("*") if place.is_file()}
+    for operation in operations:
+        changes = [effect for effect in operation.effects if effect.kind is not EffectKind.COPIED_UP or effect.size]
+        if (changes or operation.kind is Kind.OPEN) and not operation.error:
+            paths |= {operation.path, *(effect.path for effect in changes)}
+            if operation.kind is Kind.RENAME:
+                paths.add(operation.target)
+    return sorted(paths)
+
+
+def _draw(output: Path, found: Images, home: Container, operations: Sequence[Operation]) -> Sequence[tuple[Path, str]]:
     from sim import figures
     from sim.graph import cross_section, sharing, timeline
 
     graph = _graph(found, home)
     stack = graph.stack("container")
-    drawn = [("cross-section", "which layer serves each path", figures.cross_section(cross_section(stack)))]
+    paths = _instructive(found, operations)
+    drawn = [("cross-section", "which layer serves each path", figures.cross_section(cross_section(stack, paths)))]
     if home.journal.exists():
         drawn.append(("timeline", "the operations by layer, as time went by", figures.timeline(timeline(stack))))
     drawn.append(("sharing", "virtual sizes against bytes on disk", figures.sharing(sharing(graph))))
-    paths = []
+    made = []
     for name, lesson, figure in drawn:
         path = output / f"{name}.png"
         aside = output / f".{name}.png.new"
@@ -221,27 +238,29 @@ def _draw(output: Path, found: Images, home: Container) -> Sequence[tuple[Path, 
         finally:
             with contextlib.suppress(FileNotFoundError):
                 aside.unlink()
-        paths.append((path, lesson))
-    return paths
+        made.append((path, lesson))
+    return made
 
 
 def _next(console: Console, output: Path, found: Images, keep: bool) -> None:
-    place = shlex.quote(os.path.relpath(output))
+    from sim.cli.words import program
+
+    place, name = shlex.quote(os.path.relpath(output)), program()
     _act(console, 6, "Next", "")
     say = [f"Look at the figures in {place}/."]
     if keep:
         say += [
             f"The container is still mounted: look around in {place}/container/merged, change something there.",
-            f"  layerlab journal --changes {place}/container/journal.db",
-            f"  layerlab figure cross-section --journal {place}/container/journal.db",
-            f"  layerlab umount {place}/container/merged",
+            f"  {name} journal --changes {place}/container/journal.db",
+            f"  {name} figure cross-section --journal {place}/container/journal.db",
+            f"  {name} umount {place}/container/merged",
         ]
     else:
         say += [
             "The container is gone; the images stay in the store, as an OCI image layout.",
-            "  layerlab demo --keep              leaves the container mounted, with its journal",
-            "  layerlab demo --rootfs DIR        does the same on a real root filesystem (debootstrap makes one)",
+            f"  {name} demo --keep         leaves the container mounted, with its journal",
+            f"  {name} demo --rootfs DIR   does the same on a real root filesystem (debootstrap makes one)",
         ]
     say += [f"  rm -r {place}    removes all that this left behind"]
     for line in say:
-        console.print(line, soft_wrap=True, markup=False)
+        _say(console, line)

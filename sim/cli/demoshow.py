@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fusefs.operation import EffectKind, Kind, Operation
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-__all__ = ["LayerRow", "Row", "operations_table", "rows", "stack_table", "summary"]
+__all__ = ["LayerRow", "Row", "rows", "show_operations", "stack_table", "summary"]
 
 #: What a program does to find a file, and not yet with it.
 _LOOKING = frozenset(
@@ -118,25 +117,26 @@ def _changed(row: Row, names: Mapping[int, str]) -> RenderableType:
     from rich.text import Text
 
     text = Text()
-    for operation, group in groupby(_changes(row, names), key=lambda change: change[0].number):
-        del operation
-        for _, words, color in group:
-            if words in text.plain.split("\n"):
-                continue
+    seen: set[str] = set()
+    for words, color in _changes(row, names):
+        if words not in seen:
+            seen.add(words)
             text.append(("\n" if text else "") + words, style=color)
     return text
 
 
-def _changes(row: Row, names: Mapping[int, str]) -> Iterator[tuple[Operation, str, str]]:
+def _changes(row: Row, names: Mapping[int, str]) -> Iterator[tuple[str, str]]:
     for operation in row.operations:
         if operation.error:
-            yield operation, f"failed: {failure(operation.error)}", "red"
+            yield f"failed: {failure(operation.error)}", "red"
         for effect in operation.effects:
-            yield operation, effect_words(effect, operation, names), _COLORS.get(effect.kind, "green")
+            yield effect_words(effect, operation, names), _COLORS.get(effect.kind, "green")
 
 
-def operations_table(steps: Sequence[tuple[str, str, Sequence[Operation]]], names: Mapping[int, str]) -> Table:
-    """Return the table of the operations.
+def show_operations(
+    console: Console, steps: Sequence[tuple[str, str, Sequence[Operation]]], names: Mapping[int, str]
+) -> None:
+    """Print the operations, a table for each step, all with the same columns.
 
     Parameters
     ----------
@@ -145,29 +145,36 @@ def operations_table(steps: Sequence[tuple[str, str, Sequence[Operation]]], name
     names
         What the layers are called, by number.
     """
-    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, expand=False)
-    table.add_column("path", overflow="fold", ratio=3)
-    table.add_column("operations", overflow="fold", ratio=2)
-    table.add_column("served by", no_wrap=True)
-    table.add_column("what it did to the RW layer", overflow="fold", ratio=4)
-    for number, (title, lesson, operations) in enumerate(steps):
-        if number:
-            table.add_row()
-        heading = Text(title, style="bold")
-        heading.append(f"  {len(operations)} operations", style="dim")
-        table.add_row(heading, "", "", Text(lesson, style="italic dim"))
-        busy, looked = rows(operations)
+    grouped = [(title, lesson, len(operations), *rows(operations)) for title, lesson, operations in steps]
+    everything = [row for _, _, _, busy, _ in grouped for row in busy]
+    path_width = min(max([len(printable(row.path)) for row in everything] + [10]), console.width // 3)
+    asked_width = min(max([len(_asked(row)) for row in everything] + [10]), console.width // 4)
+    served_width = max([len(_served(row, names)) for row in everything] + [9])
+    widths = (path_width, asked_width, served_width)
+    for title, lesson, count, busy, looked in grouped:
+        heading = Text.assemble((title, "bold"), (f"  {count} operations", "dim"), (f"  {lesson}", "italic dim"))
+        console.print(heading, no_wrap=len(heading) <= console.width)
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(width=0)
+        for width in widths:
+            table.add_column(width=width, overflow="fold")
+        table.add_column(overflow="fold")
         for row in busy:
-            served = " → ".join(names.get(layer, str(layer)) for layer in row.layers if layer is not None) or "no layer"
-            table.add_row(Text(f"  {printable(row.path)}"), _asked(row), served, _changed(row, names))
+            table.add_row("", printable(row.path), _asked(row), Text(_served(row, names), "cyan"), _changed(row, names))
+        if busy:
+            console.print(table)
         if looked:
-            shown = ", ".join(printable(path) for path in looked[:4]) + (", …" if len(looked) > 4 else "")
-            table.add_row(Text(f"  {shown}", style="dim"), Text("looked up", style="dim"), "", "")
-    return table
+            more = f" and {len(looked) - 4} more" if len(looked) > 5 else ""
+            shown = ", ".join(printable(path) for path in (looked[:4] if more else looked))
+            console.print(Text(f"  looked up on the way: {shown}{more}", style="dim"))
+        console.print()
+
+
+def _served(row: Row, names: Mapping[int, str]) -> str:
+    return " → ".join(names.get(layer, str(layer)) for layer in row.layers if layer is not None) or "no layer"
 
 
 def stack_table(layers: Sequence[LayerRow]) -> Table:
@@ -176,7 +183,7 @@ def stack_table(layers: Sequence[LayerRow]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
     table.add_column("layer", justify="right")
     table.add_column("")
     table.add_column("what")
@@ -203,7 +210,19 @@ def summary(console: Console, operations: Sequence[Operation]) -> None:
     written = sum(operation.size for operation in operations if operation.kind is Kind.WRITE)
     spent = sum(operation.duration for operation in operations)
     console.print(
-        f"{len(operations)} operations took {time_words(spent)} in the union: {effects[EffectKind.COPIED_UP]} copy-ups"
-        f" ({size_words(copied)} copied for {size_words(written)} written), {effects[EffectKind.WHITEOUT]} whiteouts,"
-        f" {effects[EffectKind.OPAQUE]} opaque directories.",
+        f"{len(operations)} operations took {time_words(spent)} inside the union. Files copied up:"
+        f" {_files(effects, operations)}, {size_words(copied)}, for {size_words(written)} that were written."
+        f" Whiteouts: {effects[EffectKind.WHITEOUT]}. Opaque directories: {effects[EffectKind.OPAQUE]}.",
     )
+
+
+def _files(effects: Counter[EffectKind], operations: Sequence[Operation]) -> str:
+    """Return how many files were copied up, and how many directories on the way to them."""
+    files = sum(
+        1
+        for operation in operations
+        for effect in operation.effects
+        if effect.kind is EffectKind.COPIED_UP and effect.size
+    )
+    others = effects[EffectKind.COPIED_UP] - files
+    return f"{files} (and {others} directories)" if others else str(files)

@@ -121,7 +121,7 @@ def script(wanted: tuple[Step, ...]) -> str:
 
 
 #: Where a root filesystem usually has what the steps need, the best place first.
-_READ = ("etc/os-release", "etc/debian_version", "etc/hostname", "etc/group", "etc/passwd")
+_READ = ("etc/os-release", "etc/debian_version", "etc/hostname", "etc/group")
 _DELETE = ("etc/issue.net", "etc/issue", "etc/debian_version", "etc/shells", "etc/networks", "etc/group")
 _RENAME = ("etc/shells", "etc/issue", "etc/host.conf", "etc/hosts", "etc/protocols", "etc/fstab", "etc/profile")
 _RENEW = ("etc/skel", "etc/profile.d", "etc/default", "var/log", "var/cache", "usr/share/doc", "etc/init.d")
@@ -144,9 +144,8 @@ def choose_targets(base: Path) -> Targets:
         raise click.ClickException(f"{base}: there is no /bin/sh in it; give a whole root filesystem with --rootfs")
     if not _is_file(base, "etc/passwd"):
         raise click.ClickException(f"{base}: there is no /etc/passwd in it; give a whole root filesystem with --rootfs")
-    taken = {"etc/passwd", "etc/motd"}
-    read = _first(base, _READ, {"etc/motd"}, "file to read")
-    taken.add(read)
+    read = next((name for name in _READ if _reaches_file(base, name)), "etc/passwd")
+    taken = {"etc/passwd", "etc/motd", read}
     delete = _first(base, _DELETE, taken, "file to delete")
     taken.add(delete)
     rename = _first(base, _RENAME, taken, "file to rename")
@@ -206,4 +205,4 @@ def _reaches_file(base: Path, name: str) -> bool:
             target = Path(os.readlink(place))
             place = base if target.is_absolute() else place.parent
             rest = [*(part for part in target.parts if part != "/"), *rest]
-    return place.exists()
+    return place.is_file()

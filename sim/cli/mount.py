@@ -6,6 +6,7 @@ mountpoint needs in `fusefs.mount`.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def command(
         if one and other:
             raise click.UsageError(f"the {name} directory is named twice, by --{name} and by -o {name}dir: keep one.")
     from fusefs import Level, Stack, mount
+    from sim.cli.words import program
 
     stack = Stack(tuple(reversed(lower)) or said.lower, upper or said.upper, work or said.work)
     if not stack.lower and stack.upper is None:
@@ -95,5 +97,5 @@ def command(
     for number, path in enumerate(stack.lower, 1):
         click.echo(f"  layer {number}  RO  {path}")
     if journal is not None:
-        click.echo(f"See what happens with `layerlab journal --follow {journal}`.")
-    click.echo(f"Undo it with `layerlab umount {mountpoint}`.")
+        click.echo(f"See what happens with `{program()} journal --follow {shlex.quote(str(journal))}`.")
+    click.echo(f"Undo it with `{program()} umount {shlex.quote(str(mountpoint))}`.")

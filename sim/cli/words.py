@@ -11,7 +11,12 @@ from collections.abc import Mapping
 
 from fusefs.operation import Effect, EffectKind, Operation
 
-__all__ = ["effect_words", "failure", "printable", "short_name", "size_words", "time_words"]
+__all__ = ["effect_words", "failure", "printable", "program", "short_name", "size_words", "time_words"]
+
+
+def program() -> str:
+    """Return how this command was called, to be typed again: `layerlab`, or the script in a checkout."""
+    return os.environ.get("LAYERLAB_COMMAND") or "layerlab"
 
 
 def printable(path: str) -> str:
@@ -26,15 +31,15 @@ def printable(path: str) -> str:
 
 
 def size_words(size: float) -> str:
-    """Return a number of bytes in decimal units, as `docker images` has them.
+    """Return a number of bytes in binary units with three digits, as the figures have them.
 
     >>> size_words(911), size_words(1982256), size_words(0)
-    ('911 B', '1.98 MB', '0 B')
+    ('911 B', '1.89 MiB', '0 B')
     """
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} B" if unit == "B" else f"{size:.3g} {unit}"
-        size /= 1000
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:.0f} B" if unit == "B" else f"{size:.{3 if size < 1000 else 4}g} {unit}"
+        size /= 1024
     raise AssertionError
 
 
