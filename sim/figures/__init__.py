@@ -12,9 +12,32 @@ Every function takes `theme=figures.DARK` for a dark page. What is shown, groupe
 is prepared, in `sim.graph`; how it looks is decided here. Importing this package does not import matplotlib.
 """
 
+from sim.figures.copy_up import copy_up
 from sim.figures.cross_section import cross_section
+from sim.figures.icicle import icicle
+from sim.figures.image_dag import image_dag
+from sim.figures.latency import latency
+from sim.figures.lookup_walk import lookup_walk
+from sim.figures.savings import savings_curve, waterfall
 from sim.figures.sharing import sharing
 from sim.figures.style import DARK, LIGHT, Theme
 from sim.figures.timeline import timeline
+from sim.figures.trees import change_tree, heat
 
-__all__ = ["DARK", "LIGHT", "Theme", "cross_section", "sharing", "timeline"]
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "Theme",
+    "change_tree",
+    "copy_up",
+    "cross_section",
+    "heat",
+    "icicle",
+    "image_dag",
+    "latency",
+    "lookup_walk",
+    "savings_curve",
+    "sharing",
+    "timeline",
+    "waterfall",
+]

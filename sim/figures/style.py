@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["DARK", "LIGHT", "Theme", "page", "styled", "text_width"]
+__all__ = ["DARK", "LIGHT", "Theme", "chart", "page", "styled", "text_width"]
 
 _SHEET = Path(__file__).with_name("layerlab.mplstyle")
 _P = ParamSpec("_P")
@@ -162,3 +162,28 @@ def _font(mono: bool, bold: bool):  # type: ignore[no-untyped-def]
     family = "DejaVu Sans Mono" if mono else "DejaVu Sans"
     properties = font_manager.FontProperties(family=family, weight="bold" if bold else "normal")
     return font_manager.get_font(font_manager.findfont(properties))
+
+
+def chart(
+    width: float, height: float, theme: Theme, *, left: float = 0.95, right: float = 0.4
+) -> tuple[Figure, Axes, Axes]:
+    """Return a figure, axes over all of it in inches for titles, and axes for a chart inside margins.
+
+    Parameters
+    ----------
+    width, height
+        Of the page, inches.
+    theme
+        Light or dark.
+    left, right
+        Margins beside the chart, inches.
+    """
+    figure, words = page(width, height, theme)
+    box = (left / width, 0.75 / height, (width - left - right) / width, (height - 0.75 - 0.95) / height)
+    axes = figure.add_axes(box, facecolor="none")
+    for spine in axes.spines.values():
+        spine.set_color(theme.muted)
+    axes.tick_params(which="both", colors=theme.ink)
+    axes.xaxis.label.set_color(theme.ink)
+    axes.yaxis.label.set_color(theme.ink)
+    return figure, words, axes

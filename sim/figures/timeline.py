@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["spread", "timeline"]
+__all__ = ["duration_text", "spread", "timeline"]
 
 _SLANT, _SIN, _COS = 52, 0.788, 0.616
 _GROUPS = {
@@ -307,14 +307,15 @@ def _ticks(axes: Axes, theme: Theme, data: Timeline, left: float, body: float, b
     axes.text(
         left,
         y - 0.3,
-        f"operation number; {_duration(data.seconds)} from the first to the last",
+        f"operation number; {duration_text(data.seconds)} from the first to the last",
         size=8.5,
         color=theme.ink,
         va="top",
     )
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Write a duration with a unit that fits."""
     if seconds < 1e-3:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 1:

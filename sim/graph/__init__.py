@@ -31,11 +31,29 @@ The pieces:
 from sim.graph.entry import Entry, EntryType, Layer, Role
 from sim.graph.errors import GraphError, NameUnknown, SourceError
 from sim.graph.graph import Image, LayerGraph
+from sim.graph.history import Event, history
 from sim.graph.kinds import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, EdgeKind, NodeKind
 from sim.graph.merge import Cell, Column, State, column, columns, merged
 from sim.graph.sources import add_directories, add_journal, directories_graph, journal_graph
 from sim.graph.stack import LayerStack
-from sim.graph.views import CrossSection, Sharing, Timeline, cross_section, sharing, timeline
+from sim.graph.views import (
+    CrossSection,
+    Sharing,
+    Timeline,
+    change_tree,
+    copy_up,
+    cross_section,
+    difference,
+    heat,
+    icicle,
+    image_dag,
+    latency,
+    lookup_walk,
+    savings_curve,
+    sharing,
+    timeline,
+    waterfall,
+)
 
 __all__ = [
     "EDGE_ATTRIBUTES",
@@ -46,6 +64,7 @@ __all__ = [
     "EdgeKind",
     "Entry",
     "EntryType",
+    "Event",
     "GraphError",
     "Image",
     "Layer",
@@ -60,12 +79,23 @@ __all__ = [
     "Timeline",
     "add_directories",
     "add_journal",
+    "change_tree",
     "column",
     "columns",
+    "copy_up",
     "cross_section",
+    "difference",
     "directories_graph",
+    "heat",
+    "history",
+    "icicle",
+    "image_dag",
     "journal_graph",
+    "latency",
+    "lookup_walk",
     "merged",
+    "savings_curve",
     "sharing",
     "timeline",
+    "waterfall",
 ]

@@ -46,11 +46,12 @@ class Entry:
     size
         Bytes of file data (`st_size`); 0 for all but regular files.
     mode
-        Permission bits (`st_mode & 0o7777`).
+        Permission bits (`st_mode & 0o7777`); -1 if unknown, as in an RW layer worked out from a journal.
     uid, gid
-        Owner.
+        Owner; -1 if unknown.
     mtime
-        Time of last change, nanoseconds since the epoch.
+        Time of last change, nanoseconds since the epoch. Negative for what a journal's operation has changed: minus the
+        number of that operation, so that any two moments of one journal can be compared.
     target
         Text of a symlink; else "".
     opaque

@@ -192,6 +192,10 @@ class LayerGraph:
             )
         return LayerStack(found[0].name, tuple(self.layers[key] for key in found[0].layers))
 
+    def all_stacks(self) -> tuple[LayerStack, ...]:
+        """Return the stacks of all images, then those of all containers and mounts."""
+        return (*(self.stack(key) for key in self.images), *self.stacks.values())
+
     # Files
 
     def add_paths(self, stack: LayerStack, paths: Iterable[str]) -> None:

@@ -118,7 +118,7 @@ class Replay:
 
     def __init__(self, lower: Mapping[int, Layer] | None = None, initial: Mapping[str, Entry] | None = None) -> None:
         self._lower = lower or {}
-        self.entries: dict[str, Entry] = {"/": Entry("/", EntryType.DIRECTORY), **(initial or {})}
+        self.entries: dict[str, Entry] = {"/": _unknown("/", EntryType.DIRECTORY), **(initial or {})}
         self.origins: dict[str, Origin] = {}
         self.reads: dict[tuple[str, int], Reads] = {}
         self.totals = Totals(served={})
@@ -174,7 +174,7 @@ class Replay:
         """Return the entry at a path; one that was never made must have been there from the start."""
         entry = self.entries.get(path)
         if entry is None or (entry.is_whiteout and kind is not EntryType.WHITEOUT):
-            entry = Entry(path, kind)
+            entry = _unknown(path, kind)
             self.missing.setdefault(path, entry)
             self.entries[path] = entry
         return entry
@@ -185,7 +185,7 @@ class Replay:
         below = layer.entries.get(source) if layer is not None else None
         if below is None:
             kind = _guess(operation, effect)
-            entry = Entry(effect.path, kind, effect.size if kind is EntryType.FILE else 0)
+            entry = _unknown(effect.path, kind, size=effect.size if kind is EntryType.FILE else 0)
         else:
             entry = replace(below, path=effect.path, opaque=False, redirect="", inode=0)
         if not entry.is_dir:
@@ -215,7 +215,7 @@ class Replay:
     def _created(self, operation: Operation, effect: Effect) -> None:
         kind = _MADE.get(operation.kind, EntryType.FILE)
         target = operation.target if kind is EntryType.SYMLINK else ""
-        self.entries[effect.path] = Entry(effect.path, kind, mtime=operation.start, target=target)
+        self.entries[effect.path] = _unknown(effect.path, kind, mtime=-operation.number, target=target)
         self.origins[effect.path] = Origin(effect.kind, operation.number)
 
     def _removed(self, operation: Operation, effect: Effect) -> None:
@@ -224,7 +224,7 @@ class Replay:
 
     def _whiteout(self, operation: Operation, effect: Effect) -> None:
         self._take_away(effect.path)
-        self.entries[effect.path] = Entry(effect.path, EntryType.WHITEOUT, mtime=operation.start)
+        self.entries[effect.path] = _unknown(effect.path, EntryType.WHITEOUT, mtime=-operation.number)
         self.origins[effect.path] = Origin(effect.kind, operation.number, effect.origin, effect.path)
 
     def _opaque(self, operation: Operation, effect: Effect) -> None:
@@ -274,29 +274,33 @@ class Replay:
 
     def _written(self, operation: Operation, effect: Effect) -> None:
         entry = self._need(effect.path)
-        end = operation.offset + effect.size
-        if end > entry.size:
-            self._resize(entry, end)
+        self._change(entry, operation, max(entry.size, operation.offset + effect.size))
 
     def _metadata(self, operation: Operation, effect: Effect) -> None:
         entry = self._need(effect.path)
+        size = entry.size
         if operation.kind is Kind.TRUNCATE:
-            self._resize(entry, operation.offset)
+            size = operation.offset
         elif operation.kind is Kind.OPEN:
-            self._resize(entry, 0)  # O_TRUNC: an open changes nothing else
-        elif operation.kind is Kind.FALLOCATE and operation.offset + operation.size > entry.size:
-            self._resize(entry, operation.offset + operation.size)
+            size = 0  # O_TRUNC: an open changes nothing else
+        elif operation.kind is Kind.FALLOCATE:
+            size = max(size, operation.offset + operation.size)
+        self._change(entry, operation, size)
 
     def _redirect(self, operation: Operation, effect: Effect) -> None:
         entry = self._need(effect.path, EntryType.DIRECTORY)
         self.entries[effect.path] = replace(entry, redirect=effect.target)
 
-    def _resize(self, entry: Entry, size: int) -> None:
+    def _change(self, entry: Entry, operation: Operation, size: int) -> None:
         names = [entry.path]
         if entry.inode:
             names = [path for path, other in self.entries.items() if other.inode == entry.inode]
+        mode = -1 if operation.kind is Kind.CHMOD else entry.mode
+        owner = (-1, -1) if operation.kind is Kind.CHOWN else (entry.uid, entry.gid)
         for path in names:
-            self.entries[path] = replace(self.entries[path], size=size)
+            self.entries[path] = replace(
+                self.entries[path], size=size, mode=mode, uid=owner[0], gid=owner[1], mtime=-operation.number
+            )
 
     def _subtree(self, path: str) -> list[str]:
         found = [path] if path in self.entries else []
@@ -305,6 +309,11 @@ class Replay:
             prefix = path + "/"
             found.extend(other for other in self.entries if other.startswith(prefix))
         return found
+
+
+def _unknown(path: str, kind: EntryType, *, size: int = 0, mtime: int = 0, target: str = "") -> Entry:
+    """Return an entry whose mode and owner the journal does not tell."""
+    return Entry(path, kind, size, -1, -1, -1, mtime, target)
 
 
 def _guess(operation: Operation, effect: Effect) -> EntryType:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fusefs.errors import JournalError
@@ -112,7 +113,7 @@ def add_journal(
         lower = {item.number: _lower(graph, item) for item in described if item.role != Role.RW}
         rw = next((item for item in described if item.role == Role.RW), None)
         now = _upper_entries(rw)
-        initial = first_state(reader.operations(), lower, now) if _has_past(reader, now) else {}
+        initial = first_state(reader.operations(), lower, now) if at is not None else {}
         replay = Replay(lower, initial).take_all(reader.operations(until=at))
     except JournalError as error:
         raise SourceError(str(error)) from error
@@ -123,7 +124,7 @@ def add_journal(
 
     layers = [lower[number] for number in sorted(lower)]
     if rw is not None:
-        entries = now if at is None and now is not None else replay.entries
+        entries = _stamped(now, replay) if at is None and now is not None else replay.entries
         layers.insert(0, Layer(f"{path.absolute()}#{name}", rw.name, Role.RW, lambda: entries))
     return graph.add_stack(LayerStack(name, tuple(layers), replay, operations), image=image)
 
@@ -150,6 +151,10 @@ def _upper_entries(rw: JournalLayer | None) -> Mapping[str, Entry] | None:
     return read_directory(rw.path) if rw is not None and rw.path.is_dir() else None
 
 
-def _has_past(reader: Journal, now: Mapping[str, Entry] | None) -> bool:
-    """Whether the RW layer may have held something before the first operation."""
-    return now is not None or len(reader) > 0
+def _stamped(now: Mapping[str, Entry], replay: Replay) -> Mapping[str, Entry]:
+    """Give what is on disk the times that other moments of the journal have, so that they can be compared."""
+    known = replay.entries
+    return {
+        path: replace(entry, mtime=known[path].mtime) if path in known and path not in replay.missing else entry
+        for path, entry in now.items()
+    }

@@ -99,10 +99,7 @@ def sharing(graph: LayerGraph, names: Iterable[str] | None = None, *, max_rows: 
     max_rows
         How many rows there are at most.
     """
-    if names is None:
-        stacks = [graph.stack(key) for key in graph.images] + list(graph.stacks.values())
-    else:
-        stacks = [graph.stack(name) for name in names]
+    stacks = list(graph.all_stacks()) if names is None else [graph.stack(name) for name in names]
     used: dict[str, int] = {}
     for stack in stacks:
         for layer in {layer.key: layer for layer in stack.layers}.values():

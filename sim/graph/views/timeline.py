@@ -182,7 +182,7 @@ def timeline(stack: LayerStack, *, max_events: int = 600, max_notes: int = 24, b
             if note is not None:
                 notes.append(note)
     if any(event.lane == nowhere for event in events) or any(counts[nowhere]):
-        lanes.append(Lane("none", "no layer has it"))
+        lanes.append(Lane("none", "no layer answered"))
     else:
         counts.pop()
     if not single and len(events) > max_events:
