@@ -214,7 +214,7 @@ def _instructive(found: Images, operations: Sequence[Operation]) -> list[str] | 
             paths |= {operation.path, *(effect.path for effect in changes)}
             if operation.kind is Kind.RENAME:
                 paths.add(operation.target)
-    return sorted(paths)
+    return sorted(path for path in paths if ".so" not in path)
 
 
 def _draw(output: Path, found: Images, home: Container, operations: Sequence[Operation]) -> Sequence[tuple[Path, str]]:

@@ -6,6 +6,7 @@ one line, so that what changed stands out.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-__all__ = ["LayerRow", "Row", "rows", "show_operations", "stack_table", "summary"]
+__all__ = ["Grouped", "LayerRow", "Row", "group", "show_operations", "stack_table", "summary"]
 
 #: What a program does to find a file, and not yet with it.
 _LOOKING = frozenset(
@@ -84,14 +85,38 @@ class Row:
     operations: list[Operation] = field(default_factory=list)
 
 
-def rows(operations: Iterable[Operation]) -> tuple[list[Row], list[str]]:
-    """Group one step's operations by path.
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """The operations of one step.
 
-    Returns
-    -------
-    rows, looked
-        The paths with which something was done, in the order of the first operation; and those only looked at.
+    Attributes
+    ----------
+    busy
+        Paths with which something was done, in the order of the first operation.
+    ran
+        Programs and libraries that were read in order to run.
+    looked
+        Paths that were only looked at.
     """
+
+    busy: list[Row]
+    ran: list[Row]
+    looked: list[str]
+
+
+#: Where programs and what they are linked with lie.
+_PROGRAM = re.compile(r"/s?bin/[^/]+$|\.so(\.[0-9.]+)?$|/ld\.so\.cache$")
+
+
+def _is_program(row: Row) -> bool:
+    """Whether a path is a program or a library that was only read."""
+    return (
+        not row.operations and row.kinds.keys() <= {*_LOOKING, Kind.OPEN, Kind.READ} and bool(_PROGRAM.search(row.path))
+    )
+
+
+def group(operations: Iterable[Operation]) -> Grouped:
+    """Group one step's operations by path."""
     found: dict[str, Row] = {}
     for operation in operations:
         row = found.setdefault(operation.path, Row(operation.path))
@@ -100,9 +125,9 @@ def rows(operations: Iterable[Operation]) -> tuple[list[Row], list[str]]:
             row.layers.append(operation.layer)
         if operation.effects or (operation.error and operation.kind not in _LOOKING):
             row.operations.append(operation)
-    busy = [row for row in found.values() if row.operations or not row.kinds.keys() <= _LOOKING]
+    used = [row for row in found.values() if row.operations or not row.kinds.keys() <= _LOOKING]
     looked = [row.path for row in found.values() if row.kinds.keys() <= _LOOKING and not row.operations]
-    return busy, looked
+    return Grouped([row for row in used if not _is_program(row)], [row for row in used if _is_program(row)], looked)
 
 
 def _asked(row: Row) -> str:
@@ -148,13 +173,13 @@ def show_operations(
     from rich.table import Table
     from rich.text import Text
 
-    grouped = [(title, lesson, len(operations), *rows(operations)) for title, lesson, operations in steps]
-    everything = [row for _, _, _, busy, _ in grouped for row in busy]
+    grouped = [(title, lesson, len(operations), group(operations)) for title, lesson, operations in steps]
+    everything = [row for *_, found in grouped for row in found.busy]
     path_width = min(max([len(printable(row.path)) for row in everything] + [10]), console.width // 3)
     asked_width = min(max([len(_asked(row)) for row in everything] + [10]), console.width // 4)
     served_width = max([len(_served(row, names)) for row in everything] + [9])
     widths = (path_width, asked_width, served_width)
-    for title, lesson, count, busy, looked in grouped:
+    for title, lesson, count, found in grouped:
         heading = Text.assemble((title, "bold"), (f"  {count} operations", "dim"), (f"  {lesson}", "italic dim"))
         console.print(heading, no_wrap=len(heading) <= console.width)
         table = Table.grid(padding=(0, 2, 0, 0))
@@ -162,15 +187,24 @@ def show_operations(
         for width in widths:
             table.add_column(width=width, overflow="fold")
         table.add_column(overflow="fold")
-        for row in busy:
+        for row in found.busy:
             table.add_row("", printable(row.path), _asked(row), Text(_served(row, names), "cyan"), _changed(row, names))
-        if busy:
+        if found.busy:
             console.print(table)
-        if looked:
-            more = f" and {len(looked) - 4} more" if len(looked) > 5 else ""
-            shown = ", ".join(printable(path) for path in (looked[:4] if more else looked))
-            console.print(Text(f"  looked up on the way: {shown}{more}", style="dim"))
+        if found.ran:
+            reads = sum(row.kinds[Kind.READ] for row in found.ran)
+            served = ", ".join(sorted({_served(row, names) for row in found.ran}))
+            line = f"  to run programs: {_some([row.path.rpartition('/')[2] for row in found.ran])}; {reads} reads from {served}"
+            console.print(Text(line, style="dim"))
+        if found.looked:
+            console.print(Text(f"  looked up on the way: {_some(found.looked)}", style="dim"))
         console.print()
+
+
+def _some(paths: Sequence[str]) -> str:
+    shown = paths if len(paths) <= 5 else paths[:4]
+    more = f" and {len(paths) - 4} more" if len(paths) > 5 else ""
+    return ", ".join(printable(path) for path in shown) + more
 
 
 def _served(row: Row, names: Mapping[int, str]) -> str:
