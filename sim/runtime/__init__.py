@@ -16,6 +16,18 @@ pretended. It knows nothing of images: a container gets a directory on which its
 command that is not there 127, for one that cannot be executed 126. A process killed by signal n ends with 128 + n. A
 process dies with the caller. As an ordinary user the same calls work, in a user namespace made on the way.
 
+What should outlive the caller is a `Container`, which has a small shim process of its own, its state in a directory:
+
+    container = Container.create(directory, spec, log=LogOptions(path="/.../id-json.log", max_size=10 << 20, max_files=3),
+                                 stdin="none" or "open" or "once")
+    stream = container.attach(stdin=True)     # a socket; Docker's frames without a terminal, plain bytes with one
+    warnings = container.start()              # raises as above
+    container.status()                        # Status(phase="running", pid=4711, ...)
+    container.wait(timeout); container.kill(signal.SIGHUP); container.stop(timeout=10); container.resize(24, 80)
+    container.pause(); container.unpause(); container.stats(); container.processes(); container.update(Limits(pids=9))
+    container = Container.open(directory)     # later, by any process; also one whose shim was killed
+    exec_ = container.execution(replace(spec, args=("ls",), user="www", terminal=True))   # a `Process`: run, start ...
+
 Importing this package is cheap: its modules are loaded when their names are first used.
 """
 
@@ -26,6 +38,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sim.runtime.capabilities import capability_mask, capability_names
+    from sim.runtime.cgroups import ControlGroup, Layout, Stats, check_limits
+    from sim.runtime.container import Container, Execution, Status
     from sim.runtime.errors import (
         CommandNotExecutableError,
         CommandNotFoundError,
@@ -35,6 +49,7 @@ if TYPE_CHECKING:
         UnknownUserError,
         UnsupportedError,
     )
+    from sim.runtime.log import Entry, LogOptions, read_log
     from sim.runtime.process import Process, Result
     from sim.runtime.spec import (
         Bind,
@@ -47,15 +62,25 @@ if TYPE_CHECKING:
         Rlimit,
         Tmpfs,
     )
+    from sim.runtime.terminal import DetachKeys
+    from sim.runtime.users import Identity, resolve_user
 
 __all__ = [
     "Bind",
     "CommandNotExecutableError",
     "CommandNotFoundError",
+    "Container",
     "ContainerError",
+    "ControlGroup",
+    "DetachKeys",
+    "Entry",
+    "Execution",
+    "Identity",
     "Interface",
     "InvalidSpecError",
+    "Layout",
     "Limits",
+    "LogOptions",
     "Mapping",
     "Namespaces",
     "NotRunningError",
@@ -64,14 +89,24 @@ __all__ = [
     "ProcessSpec",
     "Result",
     "Rlimit",
+    "Stats",
+    "Status",
     "Tmpfs",
     "UnknownUserError",
     "UnsupportedError",
     "capability_mask",
     "capability_names",
+    "check_limits",
+    "read_log",
+    "resolve_user",
 ]
 
 _HOMES = {
+    "cgroups": ("ControlGroup", "Layout", "Stats", "check_limits"),
+    "container": ("Container", "Execution", "Status"),
+    "log": ("Entry", "LogOptions", "read_log"),
+    "terminal": ("DetachKeys",),
+    "users": ("Identity", "resolve_user"),
     "capabilities": ("capability_mask", "capability_names"),
     "errors": (
         "CommandNotExecutableError",

@@ -1,14 +1,15 @@
 """Messages between the processes of one container: small packets with descriptors, and pickled values.
 
-Decided here and only here: how caller, zygote, shim and the container's first process speak to each other. All of them
-run this same code, and each channel is a socket pair that only the two ends have, so a pickle is trusted. One thread
-an end.
+Decided here and only here: how caller, zygote, shim and the container's first process speak to each other. Between
+processes that were forked for each other a message is a pickle: each channel is a socket pair that only its two ends
+have. On a shim's named socket, where a later version may call, a message is JSON. One thread an end.
 """
 
 from __future__ import annotations
 
 import array
 import contextlib
+import json
 import os
 import pickle
 import socket
@@ -24,11 +25,19 @@ _HEADER = struct.Struct("=I")
 class Channel:
     """One end of a stream on which messages travel whole.
 
-    A message is a value that can be pickled and a few descriptors.
+    A message is a value and a few descriptors.
+
+    Parameters
+    ----------
+    connection
+        A stream socket.
+    named
+        Whether anybody may be at the other end: then values are what JSON can say, else what can be pickled.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, named: bool = False) -> None:
         self.socket = connection
+        self._named = named
 
     def fileno(self) -> int:
         """Return the descriptor, for `select`."""
@@ -42,11 +51,16 @@ class Channel:
         OSError
             The other end is gone.
         """
-        body = pickle.dumps(value, protocol=5)
+        body = json.dumps(value).encode() if self._named else pickle.dumps(value, protocol=5)
         extra = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         data = _HEADER.pack(len(body)) + body
         sent = self.socket.sendmsg([data], extra, socket.MSG_NOSIGNAL)
         self.socket.sendall(memoryview(data)[sent:], socket.MSG_NOSIGNAL)
+
+    def tell(self, value: object, descriptors: tuple[int, ...] = ()) -> None:
+        """Send a message to an end that may be gone."""
+        with contextlib.suppress(OSError):
+            self.send(value, descriptors)
 
     def receive(self) -> tuple[Any, list[int]]:
         """Wait for a message; return it and its descriptors.
@@ -67,7 +81,8 @@ class Channel:
             header += self._exactly(_HEADER.size - len(header)) if header else b""
             if not header or flags & socket.MSG_CTRUNC:
                 raise EOFError("the other end of the channel is closed")
-            return pickle.loads(self._exactly(_HEADER.unpack(header)[0])), list(found)
+            body = self._exactly(_HEADER.unpack(header)[0])
+            return json.loads(body) if self._named else pickle.loads(body), list(found)
         except (ConnectionError, EOFError) as error:
             for descriptor in found:
                 os.close(descriptor)

@@ -17,13 +17,10 @@ that nothing of an image is ever run by it (CVE-2019-14271).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
-import struct
 import sys
-import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -36,10 +33,9 @@ from sim.runtime.netlink import configure_inside, loopback_up
 from sim.runtime.reaper import run_as_init
 from sim.runtime.rootfs import Rootfs
 from sim.runtime.spec import ProcessSpec
+from sim.runtime.terminal import open_container_terminal
 
-__all__ = ["Launched", "launch"]
-
-_TIOCSPTLCK, _TIOCGPTN = 0x40045431, 0x80045430  # not in Python 3.11's termios
+__all__ = ["Launched", "guarded", "launch", "settle_streams"]
 
 _FLAGS = {
     "user": syscalls.CLONE_NEWUSER,
@@ -91,7 +87,7 @@ def launch(
     maker = os.fork()
     if maker == 0:
         here.close()
-        _guarded(there, lambda: _make(spec, seccomp, streams, cgroups, there))
+        guarded(there, lambda: _make(spec, seccomp, streams, cgroups, there))
     there.close()
     first, terminal = 0, -1
     try:
@@ -128,7 +124,7 @@ def launch(
             os.waitpid(maker, 0)
 
 
-def _guarded(channel: Channel, work: Callable[[], None]) -> None:
+def guarded(channel: Channel, work: Callable[[], None]) -> None:
     """Do the work of a forked child; whatever goes wrong is told to the parent, and the child ends here."""
     try:
         work()
@@ -236,30 +232,25 @@ def _furnish(
     rootfs.enter()
     rootfs.furnish()
     if spec.terminal:
-        streams = _open_terminal(rootfs, channel)
+        streams = open_container_terminal(channel)
+        rootfs.mount_console(streams[0])
     assert streams is not None
-    for number, stream in enumerate([os.dup(each) for each in streams]):
-        os.dup2(stream, number)
-    channel_number = os.dup2(channel.fileno(), 3, inheritable=False)
-    channel.socket.detach()
-    channel.socket = socket.socket(fileno=channel_number)
-    syscalls.close_from(4)
+    settle_streams(streams, channel)
     if spec.init:
         run_as_init(spec, seccomp, channel)
     else:
         become(spec, seccomp, signal.SIGKILL)
 
 
-def _open_terminal(rootfs: Rootfs, channel: Channel) -> tuple[int, int, int]:
-    """Make a terminal of the container's own, take it as the controlling one, and give its master to the shim."""
-    master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("=i", 0))
-    number = struct.unpack("=I", fcntl.ioctl(master, _TIOCGPTN, bytes(4)))[0]
-    slave = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-    rootfs.mount_console(slave)
-    channel.send(("terminal",), (master,))
-    return slave, slave, slave
+def settle_streams(streams: tuple[int, int, int], channel: Channel) -> None:
+    """Make the streams descriptors 0, 1 and 2, the channel 3, and close whatever else is open (CVE-2024-21626)."""
+    for number, stream in enumerate([os.dup(each) for each in streams]):
+        os.dup2(stream, number)
+    if channel.fileno() != 3:
+        place = os.dup2(channel.fileno(), 3, inheritable=False)
+        channel.socket.detach()
+        channel.socket = socket.socket(fileno=place)
+    syscalls.close_from(4)
 
 
 def _set_oom_score(wish: int) -> None:

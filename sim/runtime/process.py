@@ -19,11 +19,11 @@ from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError, InvalidSpecError, NotRunningError, by_name
 from sim.runtime.rootless import own_mappings
 from sim.runtime.seccomp import compiled_filter
-from sim.runtime.shim import Request
 from sim.runtime.spec import ProcessSpec
+from sim.runtime.world import Request
 from sim.runtime.zygote import zygote
 
-__all__ = ["Process", "Result", "as_caller"]
+__all__ = ["Process", "Result", "as_caller", "forked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,10 @@ class Process:
         Its number as the caller sees it; 0 before the start.
     terminal
         Master end of its pseudo-terminal, or -1.
+    warnings
+        What was wished for and is discarded on this machine.
+    out_of_memory
+        After the end: whether the memory limit killed a process of it.
 
     Examples
     --------
@@ -87,8 +91,13 @@ class Process:
         self.spec = as_caller(spec)
         self.pid = 0
         self.terminal = -1
+        self.warnings: tuple[str, ...] = ()
+        self.out_of_memory = False
         self._code: int | None = None
         self._channel: Channel | None = None
+
+    def _request(self) -> Request:
+        return Request(self.spec, compiled_filter(self.spec))
 
     def start(self, stdin: int = 0, stdout: int = 1, stderr: int = 2) -> None:
         """Start it, with the caller's streams or others; return once the command runs.
@@ -100,8 +109,8 @@ class Process:
         ContainerError
             Of the kind, with the `code`, that Docker has for it. Nothing is left behind then.
         """
-        request = Request(self.spec, compiled_filter(self.spec))
-        channel = _forked()
+        request = self._request()
+        channel = forked()
         try:
             channel.send(request, () if self.spec.terminal else (stdin, stdout, stderr))
             answer, descriptors = channel.receive()
@@ -111,7 +120,7 @@ class Process:
         if answer[0] == "error":
             channel.close()
             raise by_name(answer[1], answer[2])
-        self._channel, self.pid = channel, answer[1]
+        self._channel, self.pid, self.warnings = channel, answer[1], tuple(answer[2])
         self.terminal = descriptors[0] if descriptors else -1
 
     def signal(self, number: int) -> None:
@@ -151,7 +160,7 @@ class Process:
             raise TimeoutError(f"{self.spec.args[0]} still runs after {timeout} s")
         try:
             answer, _ = self._channel.receive()
-            self._code = int(answer[1])
+            self._code, self.out_of_memory = int(answer[1]), bool(answer[2])
         except EOFError:
             self._code = 137  # the shim was killed, and the kernel killed the process with it
         return self._code
@@ -239,7 +248,7 @@ class Process:
         return (source, sink, errors), workers
 
 
-def _forked() -> Channel:
+def forked() -> Channel:
     """Have the zygote fork; should it have just died, ask the next one."""
     try:
         return zygote().fork()

@@ -17,7 +17,7 @@ from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError
 from sim.runtime.spec import ProcessSpec
 
-__all__ = ["run_as_init"]
+__all__ = ["exit_status", "run_as_init"]
 
 _KEPT = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 
@@ -77,3 +77,13 @@ def _drop_everything(spec: ProcessSpec) -> None:
     kill = 1 << 5 if spec.capabilities >> 5 & 1 or spec.privileged else 0
     _, permitted, _ = syscalls.capabilities()
     syscalls.set_capabilities(kill & permitted, kill & permitted, 0)
+
+
+def exit_status(pid: int) -> int:
+    """Reap a process, and orphans on the way; return its exit status, 128 + n where signal n killed it."""
+    _, status = os.waitpid(pid, 0)
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code

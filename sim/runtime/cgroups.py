@@ -1,0 +1,474 @@
+"""Control groups: where they are on this machine, a container's own, its limits, freezing and figures.
+
+Decided here and only here: which file of which hierarchy holds a limit. Each controller is looked for by itself, since
+a machine may have some in trees of version 1 and others in the tree of version 2; what a machine has not is said in a
+warning in Docker's words and not pretended. Objects may be used by any thread; the kernel is what they share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sim.runtime.errors import ContainerError, InvalidSpecError, UnsupportedError
+from sim.runtime.spec import Limits
+
+__all__ = ["ControlGroup", "Layout", "Stats", "check_limits"]
+
+_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
+_PERIOD = 100_000  #: microseconds of which a container may have its share
+_SMALLEST_MEMORY = 6 << 20
+#: What runc lets every container use: making any node, but using only the harmless ones and its own terminals.
+_DEVICES = ("c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm")
+_MORE_DEVICES = ("c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm")
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Figures of a container: bytes, nanoseconds of processor time, processes. Limits are 0 where there is none."""
+
+    memory: int = 0
+    memory_limit: int = 0
+    memory_inactive: int = 0
+    memory_peak: int = 0
+    cpu_total: int = 0
+    cpu_user: int = 0
+    cpu_system: int = 0
+    throttled_periods: int = 0
+    throttled_time: int = 0
+    pids: int = 0
+    pids_limit: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+
+
+def check_limits(limits: Limits, processors: int | None = None) -> None:
+    """Refuse limits that no container can have, in moby's words.
+
+    Raises
+    ------
+    InvalidSpecError
+        A limit is out of its range, or two contradict each other.
+    """
+    count = processors or os.cpu_count() or 1
+    if limits.memory and limits.memory < _SMALLEST_MEMORY:
+        raise InvalidSpecError("Minimum memory limit allowed is 6MB")
+    if limits.memory_swap > 0 and not limits.memory:
+        raise InvalidSpecError("You should always set the Memory limit when using Memoryswap limit, see usage")
+    if limits.memory and 0 < limits.memory_swap < limits.memory:
+        raise InvalidSpecError("Minimum memoryswap limit should be larger than memory limit, see usage")
+    if limits.memory and limits.memory_reservation > limits.memory:
+        text = "Minimum memory limit can not be less than memory reservation limit, see usage"
+        raise InvalidSpecError(text)
+    if limits.nano_cpus < 0 or limits.nano_cpus > count * 1_000_000_000:
+        text = f"Range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
+        raise InvalidSpecError(text)
+    if limits.cpu_shares < 0:
+        raise InvalidSpecError("invalid CPU shares (negative): use 2 to 262144, or 0 for the default")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a machine's controllers are.
+
+    Attributes
+    ----------
+    legacy
+        Controller of version 1 and the directory of the caller's own group there.
+    unified
+        Root of the tree of version 2 as the caller sees it, or None.
+    """
+
+    legacy: dict[str, Path]
+    unified: Path | None
+
+    @classmethod
+    def of_machine(cls) -> Layout:
+        """Return the layout of this machine, as this process sees it."""
+        return cls.read(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())
+
+    @classmethod
+    def read(cls, mountinfo: str, membership: str) -> Layout:
+        """Read a layout from the texts of /proc/self/mountinfo and /proc/self/cgroup."""
+        own = {}
+        for line in membership.splitlines():
+            _, controllers, path = line.split(":", 2)
+            own.update(dict.fromkeys(controllers.split(","), path))
+        legacy: dict[str, Path] = {}
+        unified = None
+        for line in mountinfo.splitlines():
+            before, _, after = line.partition(" - ")
+            fields, (kind, _, options) = before.split(), after.split(" ", 2)
+            if kind == "cgroup2":
+                unified = Path(fields[4])
+            elif kind == "cgroup":
+                for controller in set(options.split(",")) & set(_CONTROLLERS):
+                    below = os.path.relpath(own.get(controller, "/"), fields[3])
+                    place = Path(fields[4])
+                    legacy.setdefault(controller, place if below.startswith("..") else place / below)
+        return cls(legacy, unified)
+
+    @property
+    def is_unified(self) -> bool:
+        """Whether the controllers that matter are those of version 2."""
+        return self.unified is not None and "memory" not in self.legacy and "pids" not in self.legacy
+
+    def available(self) -> frozenset[str]:
+        """Return the controllers that containers can have here."""
+        if self.is_unified and self.unified is not None:
+            with contextlib.suppress(OSError):
+                return frozenset((self.unified / "cgroup.controllers").read_text().split()) | {"freezer"}
+        return frozenset(self.legacy)
+
+
+class ControlGroup:
+    """The control groups of one container, one in each hierarchy.
+
+    Parameters
+    ----------
+    name
+        Path of the group: "layerlab/ID"; below the caller's own groups in version 1, from the root in version 2.
+    layout
+        Where the controllers are; by default this machine's.
+    """
+
+    def __init__(self, name: str, layout: Layout | None = None) -> None:
+        parts = Path(name).parts
+        if not parts or ".." in parts:
+            raise InvalidSpecError(f"invalid name of a control group: {name!r}")
+        self.name = name.strip("/")
+        self.layout = layout or Layout.of_machine()
+        if self.layout.is_unified and self.layout.unified is not None:
+            self.places = {"": self.layout.unified / self.name}
+        else:
+            self.places = {controller: path / self.name for controller, path in self.layout.legacy.items()}
+
+    @classmethod
+    def at(cls, name: str, directories: dict[str, str]) -> ControlGroup:
+        """Return the group that was made before, by the directories it said it has."""
+        group = cls.__new__(cls)
+        group.name, group.layout = name, Layout({}, None)
+        group.places = {controller: Path(path) for controller, path in directories.items()}
+        return group
+
+    def _file(self, controller: str, name: str) -> Path:
+        return self.places.get(controller, self.places.get("", Path("/nonexistent"))) / name
+
+    @property
+    def is_unified(self) -> bool:
+        """Whether this is a group of version 2."""
+        return "" in self.places
+
+    @property
+    def directories(self) -> dict[str, str]:
+        """Return the directories by the name they have in a container's /sys/fs/cgroup."""
+        return {name: os.fspath(path) for name, path in self.places.items()}
+
+    def create(self, limits: Limits = Limits(), devices: Iterable[str] | None = ()) -> list[str]:  # noqa: B008 - frozen
+        """Make the groups and set the limits; return warnings about what this machine cannot hold to.
+
+        Parameters
+        ----------
+        limits
+            See `Limits`.
+        devices
+            More rules "c 10:200 rwm"; None allows every device.
+
+        Raises
+        ------
+        UnsupportedError
+            The caller may not make control groups.
+        """
+        check_limits(limits)
+        try:
+            for controller, place in self.places.items():
+                if controller == "":
+                    self._delegate(place)
+                place.mkdir(parents=True, exist_ok=True)
+                if controller == "cpuset":
+                    _inherit_cpuset(place)
+        except OSError as error:
+            self.remove()
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise UnsupportedError(f"the caller may not make control groups: {error.strerror}") from error
+            raise ContainerError(f"cannot make the control group {self.name}: {error}") from error
+        try:
+            warnings = self.apply(limits)
+            self._allow(devices)
+        except BaseException:
+            self.remove()
+            raise
+        return warnings
+
+    def _delegate(self, place: Path) -> None:
+        """Give the group's parents the controllers, from the root down."""
+        root = self.layout.unified
+        assert root is not None
+        wanted = [name for name in ("cpuset", "cpu", "io", "memory", "pids") if name in self.layout.available()]
+        for parent in reversed([each for each in place.parents if each == root or root in each.parents]):
+            parent.mkdir(exist_ok=True)
+            for name in wanted:
+                with contextlib.suppress(OSError):
+                    (parent / "cgroup.subtree_control").write_text(f"+{name}")
+
+    def _allow(self, devices: Iterable[str] | None) -> None:
+        if "devices" not in self.places or devices is None:
+            return
+        (self.places["devices"] / "devices.deny").write_text("a")
+        for rule in (*_DEVICES, *_MORE_DEVICES, *devices):
+            (self.places["devices"] / "devices.allow").write_text(rule)
+
+    def apply(self, limits: Limits) -> list[str]:
+        """Set limits, also of running containers (`update`); return warnings.
+
+        Raises
+        ------
+        ContainerError
+            The kernel refuses a value.
+        """
+        warnings: list[str] = []
+        settings = self._unified_settings(limits) if self.is_unified else self._legacy_settings(limits)
+        for controller, file, value, warning in settings:
+            path = self._file(controller, file)
+            if not path.exists():
+                warnings.append(warning)
+                continue
+            try:
+                path.write_text(value)
+            except OSError as error:
+                text = f"cannot set {file} of the control group {self.name} to {value}: {error.strerror}"
+                raise ContainerError(text) from error
+        return list(dict.fromkeys(warnings))
+
+    def _legacy_settings(self, limits: Limits) -> list[tuple[str, str, str, str]]:
+        found = []
+        if limits.memory:
+            swap = limits.memory_swap or 2 * limits.memory
+            both = [
+                ("memory", "memory.limit_in_bytes", str(limits.memory), _no("memory limit", "Limitation discarded.")),
+                ("memory", "memory.memsw.limit_in_bytes", str(swap), _no("swap limit", "Memory limited without swap.")),
+            ]
+            # Neither may pass the other on the way: when the limit grows, that of memory and swap grows first.
+            found += both[::-1] if 0 <= self._number("memory", "memory.memsw.limit_in_bytes") < limits.memory else both
+        if limits.memory_reservation:
+            text = _no("memory soft limit", "Limitation discarded.")
+            found.append(("memory", "memory.soft_limit_in_bytes", str(limits.memory_reservation), text))
+        if limits.nano_cpus:
+            text = _no("CPU cfs quota", "CPUs limit discarded.")
+            found.append(("cpu", "cpu.cfs_period_us", str(_PERIOD), text))
+            found.append(("cpu", "cpu.cfs_quota_us", str(limits.nano_cpus * _PERIOD // 1_000_000_000), text))
+        if limits.cpu_shares:
+            found.append(("cpu", "cpu.shares", str(limits.cpu_shares), _no("CPU shares", "Shares discarded.")))
+        if limits.cpuset_cpus:
+            found.append(("cpuset", "cpuset.cpus", limits.cpuset_cpus, _no("cpuset", "Cpuset discarded.")))
+        if limits.pids:
+            value = str(limits.pids) if limits.pids > 0 else "max"
+            found.append(("pids", "pids.max", value, _no("PIDs limit", "PIDs limit discarded.")))
+        return found
+
+    def _unified_settings(self, limits: Limits) -> list[tuple[str, str, str, str]]:
+        found = []
+        if limits.memory:
+            swap = "max" if limits.memory_swap < 0 else str((limits.memory_swap or 2 * limits.memory) - limits.memory)
+            found.append(("", "memory.max", str(limits.memory), _no("memory limit", "Limitation discarded.")))
+            found.append(("", "memory.swap.max", swap, _no("swap limit", "Memory limited without swap.")))
+        if limits.memory_reservation:
+            text = _no("memory soft limit", "Limitation discarded.")
+            found.append(("", "memory.low", str(limits.memory_reservation), text))
+        if limits.nano_cpus:
+            quota = limits.nano_cpus * _PERIOD // 1_000_000_000
+            found.append(("", "cpu.max", f"{quota} {_PERIOD}", _no("CPU cfs quota", "CPUs limit discarded.")))
+        if limits.cpu_shares:
+            weight = 1 + (max(2, min(limits.cpu_shares, 262144)) - 2) * 9999 // 262142
+            found.append(("", "cpu.weight", str(weight), _no("CPU shares", "Shares discarded.")))
+        if limits.cpuset_cpus:
+            found.append(("", "cpuset.cpus", limits.cpuset_cpus, _no("cpuset", "Cpuset discarded.")))
+        if limits.pids:
+            value = str(limits.pids) if limits.pids > 0 else "max"
+            found.append(("", "pids.max", value, _no("PIDs limit", "PIDs limit discarded.")))
+        return found
+
+    def exists(self) -> bool:
+        """Whether the groups are there."""
+        return any(place.is_dir() for place in self.places.values())
+
+    def pids(self) -> list[int]:
+        """Return the processes of the container, as the caller numbers them."""
+        found: set[int] = set()
+        for place in list(self.places.values())[:1] if self.is_unified else self._one():
+            for directory, _, _ in os.walk(place):
+                with contextlib.suppress(OSError):
+                    found |= {int(line) for line in Path(directory, "cgroup.procs").read_text().split()}
+        return sorted(found)
+
+    def _one(self) -> list[Path]:
+        return [self.places[name] for name in ("pids", "freezer", "memory", "cpu") if name in self.places][:1]
+
+    def freeze(self, frozen: bool = True) -> None:
+        """Stop all processes (`pause`), or let them go on; return when it is so.
+
+        Raises
+        ------
+        UnsupportedError
+            This machine has no freezer.
+        """
+        if self.is_unified:
+            file, wish, state = self._file("", "cgroup.freeze"), str(int(frozen)), self._file("", "cgroup.events")
+            done = f"frozen {int(frozen)}"
+        else:
+            file = state = self._file("freezer", "freezer.state")
+            wish = done = "FROZEN" if frozen else "THAWED"
+        if not file.exists():
+            raise UnsupportedError("this machine has no freezer: a container cannot be paused")
+        deadline = time.monotonic() + 10
+        file.write_text(wish)
+        while done not in state.read_text():
+            if time.monotonic() > deadline:
+                raise ContainerError(f"the processes of {self.name} do not {'stop' if frozen else 'go on'}")
+            time.sleep(0.001)
+            if not self.is_unified:
+                file.write_text(wish)
+
+    def frozen(self) -> bool:
+        """Whether its processes are stopped."""
+        file = self._file("", "cgroup.freeze") if self.is_unified else self._file("freezer", "freezer.state")
+        with contextlib.suppress(OSError):
+            return file.read_text().strip() in ("1", "FROZEN", "FREEZING")
+        return False
+
+    def kill(self) -> None:
+        """Send KILL to all processes, also to those that are just being made, until none is left."""
+        with contextlib.suppress(OSError):
+            if self.is_unified:
+                self._file("", "cgroup.kill").write_text("1")
+        for _ in range(100):
+            pids = self.pids()
+            if not pids:
+                return
+            for pid in pids:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, 9)
+            with contextlib.suppress(OSError, UnsupportedError, ContainerError):
+                self.freeze(False)
+            time.sleep(0.005)
+
+    def out_of_memory(self) -> bool:
+        """Whether a process was killed since the limit was reached."""
+        if self.is_unified:
+            return _table(self._file("", "memory.events")).get("oom_kill", 0) > 0
+        return _table(self._file("memory", "memory.oom_control")).get("oom_kill", 0) > 0
+
+    def _number(self, controller: str, name: str) -> int:
+        try:
+            text = self._file(controller, name).read_text().strip()
+        except OSError:
+            return 0
+        value = int(text) if text.isdigit() else 0
+        return 0 if value >= 1 << 62 else value  # what the kernel writes for unlimited
+
+    def stats(self) -> Stats:
+        """Return the container's figures."""
+        if self.is_unified:
+            return self._unified_stats()
+        memory = _table(self._file("memory", "memory.stat"))
+        used = _table(self._file("cpuacct", "cpuacct.stat"))
+        throttled = _table(self._file("cpu", "cpu.stat"))
+        read, written = _transferred(self._file("blkio", "blkio.throttle.io_service_bytes"))
+        tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        return Stats(
+            memory=self._number("memory", "memory.usage_in_bytes"),
+            memory_limit=self._number("memory", "memory.limit_in_bytes"),
+            memory_inactive=memory.get("total_inactive_file", 0),
+            memory_peak=self._number("memory", "memory.max_usage_in_bytes"),
+            cpu_total=self._number("cpuacct", "cpuacct.usage"),
+            cpu_user=used.get("user", 0) * tick,
+            cpu_system=used.get("system", 0) * tick,
+            throttled_periods=throttled.get("nr_throttled", 0),
+            throttled_time=throttled.get("throttled_time", 0),
+            pids=self._number("pids", "pids.current"),
+            pids_limit=self._number("pids", "pids.max"),
+            read_bytes=read,
+            written_bytes=written,
+        )
+
+    def _unified_stats(self) -> Stats:
+        cpu, memory = _table(self._file("", "cpu.stat")), _table(self._file("", "memory.stat"))
+        read, written = _transferred(self._file("", "io.stat"))
+        return Stats(
+            memory=self._number("", "memory.current"),
+            memory_limit=self._number("", "memory.max"),
+            memory_inactive=memory.get("inactive_file", 0),
+            memory_peak=self._number("", "memory.peak"),
+            cpu_total=cpu.get("usage_usec", 0) * 1000,
+            cpu_user=cpu.get("user_usec", 0) * 1000,
+            cpu_system=cpu.get("system_usec", 0) * 1000,
+            throttled_periods=cpu.get("nr_throttled", 0),
+            throttled_time=cpu.get("throttled_usec", 0) * 1000,
+            pids=self._number("", "pids.current"),
+            pids_limit=self._number("", "pids.max"),
+            read_bytes=read,
+            written_bytes=written,
+        )
+
+    def remove(self) -> None:
+        """Remove the groups, once their last process is gone; those of other names below them first."""
+        for place in self.places.values():
+            deadline = time.monotonic() + 5
+            for directory, _, _ in os.walk(place, topdown=False):
+                while True:
+                    try:
+                        os.rmdir(directory)
+                    except FileNotFoundError:
+                        pass
+                    except OSError as error:
+                        if error.errno == errno.EBUSY and time.monotonic() < deadline:
+                            time.sleep(0.002)  # the last process is a zombie still, or just leaving
+                            continue
+                    break
+            with contextlib.suppress(OSError):  # the parent goes with its last child
+                if len(Path(self.name).parts) > 1:
+                    place.parent.rmdir()
+
+
+def _no(what: str, then: str) -> str:
+    return f"Your kernel does not support {what} capabilities or the cgroup is not mounted. {then}"
+
+
+def _inherit_cpuset(place: Path) -> None:
+    """Give a new cpuset what its parent has: without processors and memory no process may enter it."""
+    chain = [place]
+    while not (chain[-1].parent / "cpuset.cpus").read_text().strip():
+        chain.append(chain[-1].parent)
+    for each in reversed(chain):
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            if not (each / name).read_text().strip():
+                (each / name).write_text((each.parent / name).read_text())
+
+
+def _table(path: Path) -> dict[str, int]:
+    try:
+        lines = [line.split() for line in path.read_text().splitlines()]
+    except OSError:
+        return {}
+    return {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit()}
+
+
+def _transferred(path: Path) -> tuple[int, int]:
+    """Add up the bytes read and written, as either version lists them by device."""
+    read = written = 0
+    with contextlib.suppress(OSError):
+        for line in path.read_text().splitlines():
+            words = line.split()
+            for word in words[1:]:
+                name, _, value = word.partition("=")
+                read += int(value) if name == "rbytes" else 0
+                written += int(value) if name == "wbytes" else 0
+            if len(words) == 3 and words[2].isdigit():
+                read += int(words[2]) if words[1] == "Read" else 0
+                written += int(words[2]) if words[1] == "Write" else 0
+    return read, written

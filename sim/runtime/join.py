@@ -1,0 +1,155 @@
+"""Bringing one more process into a running container: all its namespaces, its control groups, its confinement.
+
+Decided here and only here: how `exec` enters. Everything of the container is taken hold of first, by one pidfd, so
+that a process number that was given anew in the meantime is not entered. Until it has become the command the process
+cannot be looked into from the container (CVE-2016-9962), and it holds no descriptor of the host's but its streams.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+
+from sim.runtime import syscalls
+from sim.runtime.become import become
+from sim.runtime.channel import Channel, pair
+from sim.runtime.errors import ContainerError, NotRunningError, by_name
+from sim.runtime.launch import Launched, guarded, settle_streams
+from sim.runtime.spec import ProcessSpec
+from sim.runtime.terminal import open_container_terminal
+
+__all__ = ["join"]
+
+_KINDS = {
+    "user": syscalls.CLONE_NEWUSER,
+    "mnt": syscalls.CLONE_NEWNS,
+    "pid": syscalls.CLONE_NEWPID,
+    "net": syscalls.CLONE_NEWNET,
+    "ipc": syscalls.CLONE_NEWIPC,
+    "uts": syscalls.CLONE_NEWUTS,
+    "cgroup": syscalls.CLONE_NEWCGROUP,
+}
+
+
+def join(
+    spec: ProcessSpec,
+    seccomp: bytes,
+    streams: tuple[int, int, int] | None,
+    target: int,
+    start_time: int,
+    cgroups: dict[str, str],
+) -> Launched:
+    """Start a process in a container and return once it has become the command.
+
+    Parameters
+    ----------
+    spec
+        What of it is about the process: command, environment, user, working directory, privileges, terminal.
+    target, start_time
+        The container's first process, and the time by which it is known from another with that number.
+    cgroups
+        The container's control groups.
+
+    Raises
+    ------
+    ContainerError
+        Of the kind that says why it did not start.
+    """
+    try:
+        process = os.pidfd_open(target)
+        if process_start(target) != start_time:
+            raise ProcessLookupError
+    except OSError as error:
+        raise NotRunningError("the container is not running") from error
+    here, there = pair()
+    maker = os.fork()
+    if maker == 0:
+        here.close()
+        guarded(there, lambda: _enter(spec, seccomp, streams, process, target, cgroups, there))
+    there.close()
+    os.close(process)
+    first, terminal = 0, -1
+    try:
+        while True:
+            try:
+                message, descriptors = here.receive()
+            except EOFError:
+                if not first:
+                    raise ContainerError("the process ended before it was in the container") from None
+                return Launched(first, terminal)
+            if message[0] == "error":
+                raise by_name(message[1], message[2])
+            if message[0] == "first":
+                first = message[1]
+                os.waitpid(maker, 0)
+                here.send("go")
+            else:
+                terminal = descriptors[0]
+    except BaseException:
+        if terminal >= 0:
+            os.close(terminal)
+        for each in (maker, first):
+            if each:
+                with contextlib.suppress(OSError):
+                    os.kill(each, signal.SIGKILL)
+                    os.waitpid(each, 0)
+        raise
+    finally:
+        here.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(maker, 0)
+
+
+def process_start(pid: int) -> int:
+    """Return when a process began, in clock ticks since boot; 0 for none, which no process has."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError):
+        return 0
+
+
+def _enter(
+    spec: ProcessSpec,
+    seccomp: bytes,
+    streams: tuple[int, int, int] | None,
+    process: int,
+    target: int,
+    cgroups: dict[str, str],
+    channel: Channel,
+) -> None:
+    for path in cgroups.values():
+        with open(f"{path}/cgroup.procs", "w") as file:
+            file.write("0")
+    syscalls.set_dumpable(False)
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
+    flags = 0
+    for name, flag in _KINDS.items():
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(f"/proc/{target}/ns/{name}").st_ino != os.stat(f"/proc/self/ns/{name}").st_ino:
+                flags |= flag
+    try:
+        syscalls.setns(process, flags)
+    except OSError as error:
+        raise NotRunningError(f"cannot join the container's namespaces: {error.strerror}") from error
+    os.close(process)
+    if flags & syscalls.CLONE_NEWUSER:
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+        with contextlib.suppress(PermissionError):
+            os.setgroups([])
+        syscalls.set_dumpable(False)
+    first = os.fork()
+    if first:
+        channel.send(("first", first))
+        return
+    channel.receive()
+    os.setsid()
+    if spec.terminal:
+        streams = open_container_terminal(channel)
+    assert streams is not None
+    settle_streams(streams, channel)
+    become(spec, seccomp, signal.SIGKILL)

@@ -1,0 +1,133 @@
+"""What is made outside of a container for it: control groups, network; and taken away after it.
+
+Decided here and only here: the request that a shim gets, and what its container costs the host. Used by the shim, which
+has one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field, replace
+
+from sim.runtime import netlink
+from sim.runtime.cgroups import ControlGroup, Layout
+from sim.runtime.errors import ContainerError, UnsupportedError
+from sim.runtime.join import join
+from sim.runtime.launch import Launched, launch
+from sim.runtime.log import LogOptions
+from sim.runtime.rootless import write_mappings
+from sim.runtime.spec import ProcessSpec
+
+__all__ = ["Request", "World"]
+
+_MKNOD = 1 << 27
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a caller asks of a shim, with the descriptors of the process's streams beside it.
+
+    Attributes
+    ----------
+    spec
+        The process.
+    seccomp
+        Compiled filter, empty for none.
+    directory
+        Where a container's shim keeps its state and its socket; "" for a process that dies with its caller.
+    log
+        Of a container.
+    stdin
+        Of a container: "none", "open", or "once", which closes it when the first that was attached lets go.
+    target, target_start, cgroups
+        For a process in a running container: its first process, and its control groups.
+    lives
+        Whether a process in a running container goes on when the caller dies.
+    """
+
+    spec: ProcessSpec
+    seccomp: bytes
+    directory: str = ""
+    log: LogOptions = field(default_factory=LogOptions)
+    stdin: str = "none"
+    target: int = 0
+    target_start: int = 0
+    cgroups: dict[str, str] = field(default_factory=dict)
+    lives: bool = False
+
+
+class World:
+    """What is made outside of a container for it, and taken away after it: control groups and network."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.warnings: list[str] = []
+        self.group: ControlGroup | None = None
+
+    def start(self, streams: tuple[int, int, int] | None) -> Launched:
+        """Start the process; nothing of it is left where that fails."""
+        request = self.request
+        if request.target:
+            spec, target, start = request.spec, request.target, request.target_start
+            return join(spec, request.seccomp, streams, target, start, request.cgroups)
+        spec = self._limited(request.spec)
+        directories = self.group.directories if self.group else {}
+        try:
+            return launch(spec, request.seccomp, streams, directories, self._outside)
+        except BaseException:
+            self.finish()
+            raise
+
+    def _limited(self, spec: ProcessSpec) -> ProcessSpec:
+        """Make the control groups; where nothing can hold it from the host's devices, it may make no nodes."""
+        name = spec.cgroup or f"layerlab/shim-{os.getpid()}"
+        asked = spec.limits != type(spec.limits)()
+        try:
+            group = ControlGroup(name, Layout.of_machine())
+            if group.places:
+                self.warnings += group.create(spec.limits, None if spec.privileged else _rules(spec.devices))
+                self.group = group
+        except UnsupportedError as error:
+            if asked:
+                self.warnings.append(f"limits are discarded: {error}")
+        if self.group is None and asked and not self.warnings:
+            self.warnings.append("limits are discarded: this machine has no control groups")
+        held = self.group is not None and "devices" in self.group.places
+        if held or spec.privileged or spec.namespaces.user != "host" or not spec.capabilities & _MKNOD:
+            return spec
+        self.warnings.append("no control group holds devices here: the container may not make device nodes")
+        return replace(spec, capabilities=spec.capabilities & ~_MKNOD)
+
+    def _outside(self, what: str, pid: int) -> None:
+        spec = self.request.spec
+        if what == "map":
+            write_mappings(pid, spec.uid_map, spec.gid_map)
+        elif what == "network" and spec.interfaces:
+            namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                for number, interface in enumerate(spec.interfaces):
+                    host_name = interface.host_name or f"ve{pid}x{number}"
+                    netlink.add_pair(host_name, interface.bridge, interface.name, namespace, interface.mac)
+            except OSError as error:
+                raise ContainerError(f"cannot plug the container into {interface.bridge}: {error.strerror}") from error
+            finally:
+                os.close(namespace)
+
+    def finish(self) -> bool:
+        """Take all away; return whether the container ran out of memory."""
+        if self.group is None:
+            return False
+        oom = self.group.out_of_memory()
+        self.group.kill()  # in a pid namespace of its own everything is dead by now; in the host's it is not
+        self.group.remove()
+        return oom
+
+
+def _rules(devices: tuple[str, ...]) -> list[str]:
+    found = []
+    for path in devices:
+        state = os.stat(path)
+        kind = "b" if stat.S_ISBLK(state.st_mode) else "c"
+        found.append(f"{kind} {os.major(state.st_rdev)}:{os.minor(state.st_rdev)} rwm")
+    return found

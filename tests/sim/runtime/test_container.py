@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sim.runtime import CommandNotFoundError, NotRunningError, ProcessSpec
+from sim.runtime.container import Container
+from sim.runtime.log import LogOptions, read_log
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    # Longer than a socket's name may be, as directories with a digest in them are.
+    path = tmp_path / ("d" * 64) / ("e" * 64)
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def made(place: Path) -> Iterator[list[Container]]:
+    containers: list[Container] = []
+    yield containers
+    for container in containers:
+        if container.status().phase == "created":
+            container.abandon()
+        else:
+            container.stop(timeout=0)
+
+
+def frames(stream: socket.socket) -> tuple[bytes, bytes]:
+    """Read a stream to its end and take it apart."""
+    stream.settimeout(20)
+    data, texts = b"", {1: b"", 2: b""}
+    while part := stream.recv(1 << 16):
+        data += part
+    while data:
+        kind, length = struct.unpack_from(">BxxxI", data)
+        texts[kind] += data[8 : 8 + length]
+        data = data[8 + length :]
+    return texts[1], texts[2]
+
+
+def spec_of(rootfs: Path, *args: str) -> ProcessSpec:
+    return ProcessSpec(args=args, rootfs=rootfs)
+
+
+def test_attached_before_the_start_it_shows_all(rootfs: Path, place: Path, made: list[Container]) -> None:
+    log = LogOptions(path=os.fspath(place / "log.json"))
+    container = Container.create(place, spec_of(rootfs, "sh", "-c", "cat; echo err >&2; exit 4"), log=log, stdin="once")
+    made.append(container)
+    assert container.status().phase == "created"
+    stream = container.attach(stdin=True)
+    container.start()
+    assert container.status().phase == "running"
+    stream.sendall(b"hello\nworld")
+    stream.shutdown(socket.SHUT_WR)
+    assert frames(stream) == (b"hello\nworld", b"err\n")
+    stream.close()
+    assert container.wait(10) == 4
+    status = container.status()
+    assert (status.phase, status.code, status.pid) == ("exited", 4, 0)
+    assert 0 < status.started < status.finished
+    entries = [(entry.stream, entry.text) for entry in read_log(place / "log.json")]
+    assert sorted(entries) == [("stderr", "err\n"), ("stdout", "hello\n"), ("stdout", "world")]
+    assert not (place / "shim.sock").exists()
+
+
+def test_it_outlives_its_maker(rootfs: Path, place: Path, made: list[Container]) -> None:
+    script = f"""
+        import os
+        from pathlib import Path
+        from sim.runtime import ProcessSpec
+        from sim.runtime.container import Container
+        spec = ProcessSpec(args=("sh", "-c", "read line; exit $line"), rootfs=Path({os.fspath(rootfs)!r}))
+        Container.create(Path({os.fspath(place)!r}), spec, stdin="open").start()
+        os.kill(os.getpid(), 9)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], timeout=20)
+    container = Container.open(place)
+    made.append(container)
+    assert container.status().phase == "running"
+    with container.attach(stdin=True) as stream:
+        stream.sendall(b"7\n")
+        assert container.wait(10) == 7
+
+
+def test_a_command_that_is_not_there(rootfs: Path, place: Path) -> None:
+    container = Container.create(place, spec_of(rootfs, "nosuch"))
+    with pytest.raises(CommandNotFoundError, match="executable file not found"):
+        container.start()
+    status = container.status()
+    assert (status.phase, status.code) == ("exited", 127)
+    assert "nosuch" in status.error
+
+
+def test_one_that_was_never_started_is_abandoned(rootfs: Path, place: Path) -> None:
+    container = Container.create(place, spec_of(rootfs, "true"))
+    shim = json.loads((place / "state.json").read_text())["shim"]
+    container.abandon()
+    wait_until(lambda: not Path(f"/proc/{shim}").exists())
+
+
+def wait_until(condition: object, seconds: float = 5) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.01)
+
+
+def test_it_dies_with_its_shim_and_can_be_cleaned(rootfs: Path, place: Path) -> None:
+    container = Container.create(place, spec_of(rootfs, "sleep", "1000"))
+    container.start()
+    pid = container.status().pid
+    os.kill(json.loads((place / "state.json").read_text())["shim"], signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+    status = container.status()
+    assert (status.phase, status.code) == ("exited", 137)
+    assert container.wait() == 137
+
+
+def test_stop_asks_first(rootfs: Path, place: Path, made: list[Container]) -> None:
+    script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+    container = Container.create(place, spec_of(rootfs, "sh", "-c", script))
+    made.append(container)
+    with container.attach() as stream:
+        container.start()
+        assert stream.recv(100).endswith(b"ready\n")
+    assert container.stop(timeout=10) == 9
+
+
+def test_stop_kills_in_the_end(rootfs: Path, place: Path, made: list[Container]) -> None:
+    container = Container.create(place, spec_of(rootfs, "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"))
+    made.append(container)
+    container.start()
+    began = time.monotonic()
+    assert container.stop(timeout=0.3) == 137
+    assert time.monotonic() - began >= 0.3
+    with pytest.raises(NotRunningError):
+        container.kill(signal.SIGTERM)
+
+
+def test_exec_joins_the_world(rootfs: Path, place: Path, made: list[Container]) -> None:
+    spec = replace(spec_of(rootfs, "sleep", "1000"), hostname="box")
+    container = Container.create(place, spec)
+    made.append(container)
+    container.start()
+    spaces = "for n in mnt pid net ipc uts; do readlink /proc/self/ns/$n; done"
+    script = f"hostname; cat; grep CapBnd /proc/self/status; {spaces}; exit 3"
+    ask = replace(spec, args=("sh", "-c", script))
+    result = container.execution(ask).run(capture=True, input=b"typed\n", timeout=20)
+    pid = container.status().pid
+    expected = [os.readlink(f"/proc/{pid}/ns/{name}") for name in ("mnt", "pid", "net", "ipc", "uts")]
+    assert result.code == 3
+    assert result.stdout.decode().split() == ["box", "typed", "CapBnd:", "00000000a80425fb", *expected]
+    with pytest.raises(CommandNotFoundError):
+        container.execution(replace(spec, args=("nosuch",))).run()
+    wait_until(lambda: len(container.processes()) == 1)
+    group = container.group()
+    if group is not None:
+        with container.execution(replace(spec, args=("sleep", "5"))) as other:
+            other.start()
+            assert other.pid in container.processes()
+
+
+def test_exec_in_what_has_ended(rootfs: Path, place: Path) -> None:
+    container = Container.create(place, spec_of(rootfs, "true"))
+    container.start()
+    container.wait(10)
+    with pytest.raises(NotRunningError):
+        container.execution(spec_of(rootfs, "true"))
+
+
+def test_a_terminal_has_a_size_and_takes_keys(rootfs: Path, place: Path, made: list[Container]) -> None:
+    script = "stty size; read -r line; echo got:$line; trap 'echo int; exit 6' INT; while :; do sleep 0.05; done"
+    spec = replace(spec_of(rootfs, "sh", "-c", script), terminal=True)
+    container = Container.create(place, spec, stdin="open")
+    made.append(container)
+    container.resize(33, 99)
+    with container.attach(stdin=True) as stream:
+        container.start()
+        stream.sendall(b"key\n")
+        seen = b""
+        stream.settimeout(10)
+        while b"got:key" not in seen:
+            seen += stream.recv(1000)
+        stream.sendall(b"\x03")
+        while part := stream.recv(1000):
+            seen += part
+    # The size is set when the process runs already, so it may have read the one before.
+    assert b"got:key\r\n" in seen
+    assert b"int\r\n" in seen
+    assert container.wait(10) == 6
+
+
+def test_slow_viewer_loses_nothing(rootfs: Path, place: Path, made: list[Container]) -> None:
+    container = Container.create(place, spec_of(rootfs, "sh", "-c", "seq 1 400000"))
+    made.append(container)
+    stream = container.attach()
+    container.start()
+    time.sleep(0.3)
+    assert container.status().phase == "running"  # it waits for the viewer
+    out, _ = frames(stream)
+    stream.close()
+    assert out == b"".join(b"%d\n" % number for number in range(1, 400001))
+    assert container.wait(10) == 0
+
+
+def test_a_viewer_that_goes_away_stops_nothing(rootfs: Path, place: Path, made: list[Container]) -> None:
+    container = Container.create(place, spec_of(rootfs, "sh", "-c", "seq 1 400000; exit 3"))
+    made.append(container)
+    stream = container.attach()
+    container.start()
+    stream.close()
+    assert container.wait(20) == 3
