@@ -194,7 +194,8 @@ def show_operations(
         if found.ran:
             reads = sum(row.kinds[Kind.READ] for row in found.ran)
             served = ", ".join(sorted({_served(row, names) for row in found.ran}))
-            line = f"  to run programs: {_some([row.path.rpartition('/')[2] for row in found.ran])}; {reads} reads from {served}"
+            programs = _some([row.path.rpartition("/")[2] for row in found.ran])
+            line = f"  to run programs: {programs}; {reads} reads from {served}"
             console.print(Text(line, style="dim"))
         if found.looked:
             console.print(Text(f"  looked up on the way: {_some(found.looked)}", style="dim"))

@@ -76,21 +76,26 @@ def _kernel() -> Finding:
 def _root() -> Finding:
     return _finding(
         *("root", "root", os.geteuid() == 0, f"user {os.geteuid()}"),
-        "mounting for others, device nodes and trusted attributes in layers, and the demo's container need root",
+        "lets other users into a mount, keeps owners and device nodes in layers, and limits containers; not needed"
+        " where user namespaces can be made",
         "run the command with sudo",
     )
 
 
 def _dev_fuse() -> Finding:
+    mend = "as root: modprobe fuse; in a container, start that with --device /dev/fuse --cap-add SYS_ADMIN"
     try:
         os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
         state = "can be opened"
+    except PermissionError as error:
+        state = error.strerror or "permission denied"
+        mend = "run the command with sudo, or let everybody open it, as root: chmod 666 /dev/fuse"
     except OSError as error:
         state = error.strerror or "cannot be opened"
     return _finding(
         *("dev_fuse", "/dev/fuse", state == "can be opened", state),
         "the kernel sends every operation on a mount through it to the union filesystem",
-        "as root: modprobe fuse; in a container, start that with --device /dev/fuse --cap-add SYS_ADMIN",
+        mend,
     )
 
 
@@ -322,7 +327,9 @@ def abilities(findings: list[Finding]) -> list[tuple[str, list[str]]]:
     mount = lacking("linux", "dev_fuse", "fuse_python")
     if lacking("root"):
         mount += lacking("fusermount")
-    run = mount + lacking("root", "namespaces")
+    run = mount + lacking("namespaces")
+    if lacking("root"):
+        run += lacking("user_namespaces")
     return [
         ("simulate stacks in Python", []),
         ("mount stacks with FUSE", mount),
