@@ -13,6 +13,7 @@ import contextlib
 import os
 import secrets
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from sim.images.blobs import Blobs, FileLock
@@ -20,15 +21,24 @@ from sim.images.lease import drop_dead_leases
 from sim.images.records import Records
 from sim.images.unpack import remove_tree
 
-__all__ = ["collect", "discard"]
+__all__ = ["Collected", "collect", "discard"]
 
 #: How long an unfinished download is kept so that the next try can go on with it, in seconds.
 KEEP_PARTIAL = 7 * 24 * 3600
 
 
-def collect(root: Path, records: Records, blobs: Blobs) -> int:
-    """Remove what nothing needs; return how many bytes of blobs and layers that freed."""
-    freed = 0
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a collection removed: how many layers, their bytes unpacked, and the bytes of blobs."""
+
+    layers: int = 0
+    layer_bytes: int = 0
+    blob_bytes: int = 0
+
+
+def collect(root: Path, records: Records, blobs: Blobs) -> Collected:
+    """Remove what nothing needs."""
+    layers = layer_bytes = blob_bytes = 0
     with records.change() as change:
         living = drop_dead_leases(root / "leases", records)
         needed = {
@@ -43,12 +53,12 @@ def collect(root: Path, records: Records, blobs: Blobs) -> int:
         for path in list((root / "layers").iterdir()):
             digest = "sha256:" + path.name
             if digest not in needed:
-                freed += sizes.get(digest, 0)
+                layers, layer_bytes = layers + 1, layer_bytes + sizes.get(digest, 0)
                 _trash(root, path)
                 change.execute("DELETE FROM layer WHERE diff_id = ?", (digest,))
         for path in list(blobs.directory.iterdir()):
             if "sha256:" + path.name not in needed:
-                freed += path.stat().st_size
+                blob_bytes += path.stat().st_size
                 _trash(root, path)
                 change.execute("DELETE FROM layer_blob WHERE digest = ?", ("sha256:" + path.name,))
         for path in list(blobs.ingest.iterdir()):
@@ -62,7 +72,7 @@ def collect(root: Path, records: Records, blobs: Blobs) -> int:
         )
         change.execute("DELETE FROM layer_source WHERE digest NOT IN (SELECT digest FROM layer_blob)")
     empty_trash(root)
-    return freed
+    return Collected(layers, layer_bytes, blob_bytes)
 
 
 def _expire(root: Path, blobs: Blobs, path: Path) -> None:

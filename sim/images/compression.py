@@ -37,14 +37,20 @@ class Compression(StrEnum):
     NONE = "none"
     GZIP = "gzip"
     ZSTD = "zstd"
+    BZIP2 = "bzip2"
+    XZ = "xz"
 
 
 def recognise(head: bytes) -> Compression:
-    """Tell from its first four bytes what a stream is wrapped in."""
+    """Tell from its first six bytes what a stream is wrapped in."""
     if head[:2] == b"\x1f\x8b":
         return Compression.GZIP
     if head[:4] == b"\x28\xb5\x2f\xfd" or (head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50):
         return Compression.ZSTD
+    if head[:3] == b"BZh":
+        return Compression.BZIP2
+    if head[:6] == b"\xfd7zXZ\0":
+        return Compression.XZ
     return Compression.NONE
 
 
@@ -67,13 +73,15 @@ def decompress(chunks: Iterable[bytes], *, limit: int = LARGEST_LAYER) -> Iterat
     head = b""
     for chunk in source:
         head += chunk
-        if len(head) >= 4:
+        if len(head) >= 6:
             break
     kind = recognise(head)
     if kind is Compression.GZIP:
         plain = _gunzip(_joined(head, source))
     elif kind is Compression.ZSTD:
         plain = _unzstd(_joined(head, source))
+    elif kind is not Compression.NONE:
+        plain = _unwrap(_joined(head, source), kind)
     else:
         plain = _joined(head, source)
     total = 0
@@ -170,11 +178,44 @@ def _unzstd(chunks: Iterator[bytes]) -> Iterator[bytes]:
         raise ContentError(f"the zstd stream is damaged: {error}") from None
 
 
+def _unwrap(chunks: Iterator[bytes], kind: Compression) -> Iterator[bytes]:
+    """Unpack what only old or hand-made archives are wrapped in."""
+    import bz2
+    import lzma
+
+    def start() -> bz2.BZ2Decompressor | lzma.LZMADecompressor:
+        return bz2.BZ2Decompressor() if kind is Compression.BZIP2 else lzma.LZMADecompressor(memlimit=_MOST_WINDOW)
+
+    part = start()
+    try:
+        for chunk in chunks:
+            data = chunk
+            while data or not part.needs_input:
+                if part.eof:
+                    data = (
+                        (part.unused_data + data).lstrip(b"\0") if kind is Compression.XZ else part.unused_data + data
+                    )
+                    if not data:
+                        break
+                    part = start()
+                if out := part.decompress(data, _OUT):
+                    yield out
+                data = b""
+                if part.eof and not part.unused_data:
+                    break
+    except (OSError, lzma.LZMAError, EOFError) as error:
+        raise ContentError(f"the {kind} stream is damaged: {error}") from None
+    if not part.eof:
+        raise ContentError(f"the {kind} stream is truncated: it ends before its end mark")
+
+
 def compress(chunks: Iterable[bytes], kind: Compression, level: int | None = None) -> Iterator[bytes]:
     """Yield a stream wrapped; the same bytes for the same stream, level and library."""
     if kind is Compression.NONE:
         yield from chunks
         return
+    if kind not in (Compression.GZIP, Compression.ZSTD):
+        raise ContentError(f"{kind}: layers are not written in this form; use gzip or zstd")
     if kind is Compression.GZIP:
         packer = zlib.compressobj(6 if level is None else level, zlib.DEFLATED, 31)
         for chunk in chunks:

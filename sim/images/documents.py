@@ -8,6 +8,7 @@ annotation. Frozen values, any thread. Sources: OCI image specification 1.1; "Im
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -45,6 +46,7 @@ __all__ = [
     "describe",
     "encode",
     "is_layer_type",
+    "nanoseconds",
     "now",
     "parse_config",
     "parse_index",
@@ -300,6 +302,22 @@ def rfc3339(seconds: float) -> str:
     """
     time = datetime.fromtimestamp(seconds, UTC)
     return time.isoformat(timespec="microseconds" if time.microsecond else "seconds").replace("+00:00", "Z")
+
+
+def nanoseconds(time: str) -> int:
+    """Return a time of a document in nanoseconds since the epoch; 0 where there is none or it cannot be read.
+
+    >>> nanoseconds("1970-01-01T01:00:00.000000001+01:00")
+    1
+    """
+    parts = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)", time)
+    if not parts:
+        return 0
+    try:
+        whole = datetime.fromisoformat(parts[1] + parts[3].replace("Z", "+00:00"))
+    except ValueError:
+        return 0
+    return round(whole.timestamp()) * 1_000_000_000 + int((parts[2] or "").ljust(9, "0"))
 
 
 def now() -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.images.digest import chain_ids, short
-from sim.images.documents import Configuration, Descriptor, History, Platform
+from sim.images.documents import Configuration, Descriptor, History, Platform, nanoseconds
 from sim.images.reference import Reference
 
 __all__ = ["Image", "Layer"]
@@ -98,6 +98,11 @@ class Image:
     def created(self) -> str:
         """When it was made, as its configuration says (RFC 3339); empty where it does not."""
         return self.configuration.created or ""
+
+    @property
+    def created_ns(self) -> int:
+        """When it was made, in nanoseconds since the epoch; 0 where its configuration does not say."""
+        return nanoseconds(self.created)
 
     @property
     def dangling(self) -> bool:

@@ -165,7 +165,7 @@ class LayerStore:
         with self.blobs.lock(diff_id) if diff_id else contextlib.nullcontext():
             if diff_id is None or not self.has_layer(diff_id):
                 meter = Meter()
-                chunks = decompress(self.blobs.chunks(blob.digest), limit=self.largest_layer)
+                chunks = decompress(ahead(self.blobs.chunks(blob.digest)), limit=self.largest_layer)
                 try:
                     diff_id = self._unpack(ahead(meter.through(chunks)), meter, diff_id, lease)
                 except ContentError as error:
@@ -220,7 +220,14 @@ class LayerStore:
         self.record_layer_blob(diff_id, Descriptor(OCI_LAYER, diff_id, meter.size))
         return self.layer(diff_id)
 
-    def add_directory(self, source: Path, *, modified: int | None = None, lease: Lease | None = None) -> Layer:
+    def add_directory(
+        self,
+        source: Path,
+        *,
+        modified: int | None = None,
+        skip: frozenset[bytes] = frozenset(),
+        lease: Lease | None = None,
+    ) -> Layer:
         """Make a layer of a directory in overlay format, such as a container's RW layer.
 
         Parameters
@@ -230,13 +237,15 @@ class LayerStore:
         modified
             A time in nanoseconds since the epoch that nothing in the layer is later than; for the same digest on each
             run whenever the files were written.
+        skip
+            Paths that are left out, with all below them.
 
         Raises
         ------
         LayerTarError
             It holds what no layer can.
         """
-        return self._add(lambda write: pack(source, write, modified=modified), lease)
+        return self._add(lambda write: pack(source, write, modified=modified, skip=skip), lease)
 
     def add_entries(self, entries: Iterable[Entry], lease: Lease | None = None) -> Layer:
         """Make a layer of plain entries, in their order."""
@@ -273,8 +282,8 @@ class LayerStore:
         self.record_layer_blob(diff_id, Descriptor(OCI_LAYER, diff_id, meter.size))
         return self.layer(diff_id)
 
-    def collect(self) -> int:
-        """Remove content that nothing refers to and what killed processes left; return the bytes that this freed."""
+    def collect(self) -> collect.Collected:
+        """Remove content that nothing refers to and what killed processes left."""
         return collect.collect(self.root, self.records, self.blobs)
 
 

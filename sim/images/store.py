@@ -189,7 +189,7 @@ class Store(LayerStore):
         """
         found = [self._image(row) for row in self._image_rows("ORDER BY number DESC")]
         found = [image for image in found if intermediate or not image.intermediate]
-        return sorted(found, key=lambda image: (image.created, image.number), reverse=True)
+        return sorted(found, key=lambda image: (image.created_ns, image.number), reverse=True)
 
     def _image_rows(self, condition: str, *values: object) -> list[tuple[str, ...]]:
         return self.records.rows(
@@ -302,6 +302,11 @@ class Store(LayerStore):
         with self.records.change():
             self._set_tag(name, identity)
         self._write_index()
+
+    def tags(self, repository: Reference) -> list[Reference]:
+        """Return the tags of a repository that the store has, sorted."""
+        found = self.records.rows("SELECT tag FROM tag WHERE repository = ?", repository.repository)
+        return sorted(repository.with_tag(tag) for (tag,) in found)
 
     def _set_tag(self, name: str | Reference, image: str) -> None:
         reference = name if isinstance(name, Reference) else Reference.parse(name)
