@@ -172,6 +172,10 @@ class CopyUp(Recording):
             EROFS for a read-only stack; ENOSPC, EIO and what else the disk says: then nothing has changed.
         """
         if node.upper:
+            if node.index is not None:
+                with self.lock:
+                    if node.parent is not None and self._link_up(node.parent, node.name, node):
+                        self._note(EffectKind.COPIED_UP, node.path())
             return
         _ = self.upper
         if node.is_directory:
@@ -221,14 +225,15 @@ class CopyUp(Recording):
         node.generation += 1
         self._note(EffectKind.COPIED_UP, node.path(), origin=number)
 
-    def _keep_origin(self, source: Directory, name: bytes, staged: bytes) -> None:
-        """Write into a copy which lower object it was."""
+    def _keep_origin(self, source: Directory, name: bytes, staged: bytes) -> bytes:
+        """Write into a copy which lower object it was; return what was written."""
         if self.marks is Format.OCI:
-            return
+            return b""
         device = os.fstat(source.fd).st_dev
         value = origin.encode_origin(source.fd, name, self._uuids.get(device, bytes(16)))
-        if value is not None:
-            marks.set_attribute(marks.at(self.staging.fd, staged), self._origin_name, value)
+        if value is None or not marks.set_attribute(marks.at(self.staging.fd, staged), self._origin_name, value):
+            return b""
+        return value
 
     def _publish(self, node: Node, staged: bytes) -> None:
         """Move a finished copy to its place in the upper; under the lock. The parent's times stay as they were."""
@@ -260,13 +265,20 @@ class CopyUp(Recording):
         try:
             copied = self._stage(status, source, lower_name, staged, limit)
             copy_metadata(status, path, self.staging.fd, staged, self.marks)
-            keeps_number = status.st_nlink == 1 or stat.S_ISDIR(status.st_mode)
-            if keeps_number:
-                self._keep_origin(source, lower_name, staged)
+            value = b""
+            if status.st_nlink == 1 or self.index is not None:
+                value = self._keep_origin(source, lower_name, staged)
+            entry = self.index.name(value) if self.index is not None and value and status.st_nlink > 1 else None
             with self.lock:
                 where = node.path()
                 made = os.stat(staged, dir_fd=self.staging.fd, follow_symlinks=False)
-                if node.parent is not None:
+                if entry is not None and self.index is not None:
+                    self.index.add(self.staging.fd, staged, entry, status.st_nlink)
+                    node.index, node.count = entry, status.st_nlink
+                    self._remember_key(node, (made.st_dev, made.st_ino))
+                    if node.parent is not None:
+                        self._link_up(node.parent, node.name, node)
+                elif node.parent is not None:
                     self._publish(node, staged)
                 else:
                     fd = os.open(staged, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.staging.fd)
@@ -277,13 +289,39 @@ class CopyUp(Recording):
                 node.lower_name = b""
                 node.status = None
                 node.generation += 1
-                if not keeps_number:
+                if status.st_nlink > 1 and entry is None:
                     node.inode = self._inode(self.upper.device, made.st_ino)
                 self._note(EffectKind.COPIED_UP, where, origin=number, size=copied)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(staged, dir_fd=self.staging.fd)
             raise
+
+    def _wants_index(self, node: Node) -> bool:
+        """Tell whether this is a file with several names that must get into the index before one of them goes."""
+        if node.upper or node.is_directory or self.index is None:
+            return False
+        return self.real_status(node).st_nlink > 1
+
+    def _link_up(self, parent: Node, name: bytes, node: Node) -> bool:
+        """Give the copy of a file with several names this one in the upper; false where it has it already."""
+        assert self.index is not None
+        assert node.index is not None
+        self._copy_up_directories(parent)
+        above = self.upper_directory(parent)
+        try:
+            os.stat(name, dir_fd=above.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            pass
+        else:
+            return False
+        before = os.fstat(above.fd)
+        self._mark_impure(parent, above)
+        self.index.link(node.index, above.fd, name)
+        with contextlib.suppress(OSError):
+            syscalls.utimens(above.fd, b".", before.st_atime_ns, before.st_mtime_ns)
+        self.index.set_count(node.index, node.count)
+        return True
 
     def _stage(self, status: os.stat_result, source: Directory, name: bytes, staged: bytes, limit: int | None) -> int:
         """Make the object in the work directory with its content; return the bytes of data copied."""

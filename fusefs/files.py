@@ -16,10 +16,10 @@ import stat
 from fusefs import marks, syscalls
 from fusefs.layer import Directory
 from fusefs.marks import Format
-from fusefs.names import Names
 from fusefs.node import Node
 from fusefs.operation import EffectKind, Kind
 from fusefs.record import recorded
+from fusefs.renames import Renames
 from fusefs.table import failure
 from fusefs.tree import Entry
 
@@ -67,7 +67,7 @@ class OpenDirectory:
         self.entries: list[Entry] | None = None
 
 
-class Files(Names):
+class Files(Renames):
     """The merged view of a stack, with files and metadata. For the parameters see `Table`.
 
     All methods raise `OSError` with the errno that the kernel's overlayfs gives.

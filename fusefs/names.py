@@ -1,7 +1,7 @@
-"""Changing names: create, remove, rename, link, with whiteouts and opaque marks where read-only layers show through.
+"""Making and removing names: create, link, unlink, rmdir, and the whiteouts and opaque marks that this takes.
 
-Decided here and only here: what happens in the upper directory when a name appears, goes or moves, in which order, so
-that every state on disk is the one before or the one after.
+Decided here and only here: what happens in the upper directory when a name appears or goes, in which order, so that
+every state on disk is the one before or the one after.
 
 Each operation holds the tree's lock while it changes names; whatever has to be copied up is copied up before that.
 
@@ -9,8 +9,7 @@ The rules (filesystems/overlayfs, "whiteouts and opaque directories", "renaming 
 
 - a name that a read-only layer shows is deleted by a whiteout, any other name is just removed;
 - a name made where a whiteout is replaces it in one step; a directory made so is opaque, or the old content would
-  come back;
-- what moves away from a name that a read-only layer shows leaves a whiteout there.
+  come back.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ from fusefs.marks import Format
 from fusefs.node import Node
 from fusefs.operation import EffectKind, Kind
 from fusefs.record import recorded
-from fusefs.stack import Redirect
-from fusefs.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT
+from fusefs.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE
 from fusefs.table import failure
 
 __all__ = ["Names"]
@@ -219,6 +217,7 @@ class Names(CopyUp):
             self._note(EffectKind.LINKED, parent.path_of(name), target=where)
             if replaces:
                 self._note(EffectKind.REVEALED, parent.path_of(name))
+            self._count(node, 1)
             return self.hold(node)
 
     # Removing
@@ -226,12 +225,34 @@ class Names(CopyUp):
     @recorded(Kind.UNLINK)
     def unlink(self, parent: Node, name: bytes) -> None:
         """Remove a name of anything but a directory (unlink(2))."""
-        with self.lock:
-            _ = self.upper
-            node = self._find(parent, name)
-            if node.is_directory:
-                raise failure(errno.EISDIR, name)
-            self._remove(parent, name, node)
+        while True:
+            with self.lock:
+                _ = self.upper
+                node = self._find(parent, name)
+                if node.is_directory:
+                    raise failure(errno.EISDIR, name)
+                if not self._wants_index(node):
+                    self._remove(parent, name, node)
+                    return
+                self.hold(node)
+            try:
+                self.copy_up(node)
+            finally:
+                self.release(node)
+
+    def _count(self, node: Node, more: int) -> None:
+        """Count a name of an indexed file; with the last one the index lets go of it."""
+        if node.index is None or self.index is None:
+            return
+        node.count += more
+        if node.count > 0:
+            self.index.set_count(node.index, node.count)
+            return
+        if node.pins and node.orphan is None:
+            node.orphan = Directory(os.open(node.index, _O_HOLD, dir_fd=self.index.directory.fd))
+        self.index.remove(node.index)
+        node.index = None
+        node.dead = True
 
     @recorded(Kind.RMDIR)
     def rmdir(self, parent: Node, name: bytes) -> None:
@@ -251,6 +272,8 @@ class Names(CopyUp):
         shown = self._lower_has(parent, name)
         origin = self._shown_by(parent, name) if shown else None
         present = node.upper
+        if node.index is not None:
+            present = parent.upper and self._is_in(self.upper_directory(parent), name)
         if shown:
             self.copy_up(parent)
         above = self.upper_directory(parent) if parent.upper else None
@@ -283,14 +306,23 @@ class Names(CopyUp):
                 return number if value > 0 else None
         return None
 
+    @staticmethod
+    def _is_in(above: Directory, name: bytes) -> bool:
+        """Tell whether a directory of the upper has an object of this name, no whiteout."""
+        try:
+            return not marks.is_whiteout(os.stat(name, dir_fd=above.fd, follow_symlinks=False))
+        except FileNotFoundError:
+            return False
+
     def _keep_orphan(self, node: Node, above: Directory, name: bytes) -> None:
         """Before its name goes, keep hold of an object of the upper that somebody still holds."""
-        if node.upper and node.pins and node.orphan is None and not node.links:
+        if node.upper and node.pins and node.orphan is None and not node.links and node.index is None:
             node.orphan = Directory(os.open(name, _O_HOLD, dir_fd=above.fd))
 
     def _bury(self, parent: Node, name: bytes, node: Node) -> None:
         """Take note that a name is gone; with the last one the node is dead."""
         path = parent.path_of(name)
+        self._count(node, -1)
         self._detach(parent, name, node)
         if node.parent is not None:
             node.orphan = None
@@ -327,197 +359,3 @@ class Names(CopyUp):
             raise
         if is_directory:
             self._discard(staged)
-
-    # Renaming
-
-    @recorded(Kind.RENAME)
-    def rename(self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int = 0) -> None:
-        """Move a name (rename(2), renameat2(2)).
-
-        Parameters
-        ----------
-        parent, name
-            What moves.
-        new_parent, new_name
-            Where to; what is there is replaced.
-        flags
-            RENAME_NOREPLACE or RENAME_EXCHANGE.
-
-        Raises
-        ------
-        OSError
-            EXDEV for a directory with parts in read-only layers, unless the option `redirect` is on; EINVAL for
-            other flags; else as the system call.
-        """
-        self.caller.target = new_parent.path_of(new_name)
-        if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE) or flags == RENAME_NOREPLACE | RENAME_EXCHANGE:
-            raise failure(errno.EINVAL, name)
-        while True:
-            with self.lock:
-                node, target = self._check_rename(parent, name, new_parent, new_name, flags)
-                if node is target:
-                    return
-                missing = next(
-                    (one for one in (node, target if flags & RENAME_EXCHANGE else None)
-                     if one is not None and not one.upper and not one.is_directory),
-                    None,
-                )  # fmt: skip
-                if missing is None:
-                    self._rename(parent, name, node, new_parent, new_name, target, flags)
-                    return
-                self.hold(missing)
-            try:
-                self.copy_up(missing)
-            finally:
-                self.release(missing)
-
-    def _check_rename(
-        self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int
-    ) -> tuple[Node, Node | None]:
-        """Return what moves and what is at its target, or refuse; under the lock."""
-        _ = self.upper
-        node = self._find(parent, name)
-        target = self._peek(new_parent, new_name)
-        if new_parent.dead:
-            raise failure(errno.ENOENT, new_name)
-        if flags & RENAME_NOREPLACE and target is not None:
-            raise failure(errno.EEXIST, new_name)
-        if flags & RENAME_EXCHANGE and target is None:
-            raise failure(errno.ENOENT, new_name)
-        if target is None and marks.reserved_name(new_name):
-            raise failure(errno.EPERM, new_name)
-        if node.is_directory and new_parent.is_below(node):
-            raise failure(errno.EINVAL, new_name)
-        if target is not None and target.is_directory and parent.is_below(target):
-            raise failure(errno.EINVAL if flags & RENAME_EXCHANGE else errno.ENOTEMPTY, new_name)
-        if target is not None and not flags & RENAME_EXCHANGE:
-            if node.is_directory and not target.is_directory:
-                raise failure(errno.ENOTDIR, new_name)
-            if target.is_directory and not node.is_directory:
-                raise failure(errno.EISDIR, new_name)
-        if node is target:
-            return node, target
-        for one in (node, target if flags & RENAME_EXCHANGE else None):
-            if one is not None and one.is_directory and one.lower and self.options.redirect is not Redirect.ON:
-                raise failure(errno.EXDEV, name)
-        if target is not None and target.is_directory and not flags & RENAME_EXCHANGE and self.entries(target):
-            raise failure(errno.ENOTEMPTY, new_name)
-        return node, target
-
-    def _rename(
-        self, parent: Node, name: bytes, node: Node, new_parent: Node, new_name: bytes, target: Node | None, flags: int
-    ) -> None:
-        """Move a name whose object is in the upper; under the lock."""
-        exchange = bool(flags & RENAME_EXCHANGE)
-        old_path, new_path = parent.path_of(name), new_parent.path_of(new_name)
-        for one in (parent, new_parent, *([node] if node.is_directory else [])):
-            self.copy_up(one)
-        if exchange and target is not None and target.is_directory:
-            self.copy_up(target)
-        source, place = self.upper_directory(parent), self.upper_directory(new_parent)
-        for one, where, new_where, path in (
-            (node, new_parent, new_name, new_path),
-            *([(target, parent, name, old_path)] if exchange and target is not None else []),
-        ):
-            self._prepare_move(one, where, new_where, path, place if one is node else source)
-        if exchange:
-            assert target is not None
-            syscalls.rename(source.fd, name, place.fd, new_name, RENAME_EXCHANGE)
-            self._note(EffectKind.RENAMED, old_path, target=new_path)
-            self._note(EffectKind.RENAMED, new_path, target=old_path)
-            self._detach(parent, name, node)
-            self._detach(new_parent, new_name, target)
-            self._attach(new_parent, new_name, node)
-            self._attach(parent, name, target)
-            return
-        leaves = self._shown_by(parent, name)
-        revealed = self._has_whiteout(place, new_name)
-        if target is not None:
-            self._clear_target(target, place, new_name)
-            self._keep_orphan(target, place, new_name)
-        self._move(source, name, place, new_name, leaves=leaves is not None, is_directory=node.is_directory)
-        self._note(EffectKind.RENAMED, old_path, target=new_path)
-        if leaves is not None:
-            self._note(EffectKind.WHITEOUT, old_path, origin=leaves)
-        if revealed:
-            self._note(EffectKind.REVEALED, new_path)
-        if target is not None:
-            self._bury(new_parent, new_name, target)
-        self._detach(parent, name, node)
-        self._attach(new_parent, new_name, node)
-
-    def _prepare_move(self, node: Node, parent: Node, name: bytes, path: str, place: Directory) -> None:
-        """Mark what is about to move, so that at its new place just its own content shows."""
-        kept, here = self.host_path(node)
-        if not node.is_directory:
-            if node.inode != self._inode(self.upper.device, self.real_status(node).st_ino):
-                self._mark_impure(parent, place)
-            return
-        if node.lower:
-            first = node.lower[0]
-            redirect = b"/" + first[1] if parent is not node.parent else first[1].rsplit(b"/", 1)[-1]
-            if parent is node.parent and len({at for _, at in node.lower}) > 1:
-                redirect = b"/" + first[1]
-            os.setxattr(here, self.marks.prefix + b"redirect", redirect, follow_symlinks=False)
-            self._note(EffectKind.REDIRECT, path, origin=first[0], target=os.fsdecode(redirect))
-            self._mark_impure(parent, place)
-        elif parent.lower:
-            marks.set_opaque(kept.fd, b".", self.marks)
-            shown = self._shown_by(parent, name)
-            if shown is not None:
-                self._note(EffectKind.OPAQUE, path, origin=shown)
-
-    def _clear_target(self, target: Node, place: Directory, name: bytes) -> None:
-        """Empty a directory of the upper that is about to be replaced of its whiteouts, keeping what is seen."""
-        if not target.is_directory or not target.upper:
-            return
-        with os.scandir(os.fsdecode(marks.at(place.fd, name))) as listed:
-            if next(listed, None) is None:
-                return
-        staged = self._staged_name()
-        os.mkdir(staged, 0o700, dir_fd=self.staging.fd)
-        try:
-            status = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
-            here, there = marks.at(place.fd, name), marks.at(self.staging.fd, staged)
-            os.chown(there, status.st_uid, status.st_gid)
-            os.chmod(there, stat.S_IMODE(status.st_mode))
-            marks.set_opaque(self.staging.fd, staged, self.marks)
-            with contextlib.suppress(OSError):
-                shutil.copystat(here, there)
-            if self.marks is Format.OCI:
-                os.unlink(there + b"/" + marks.OCI_OPAQUE)
-                shutil.rmtree(here)
-                os.mkdir(here, 0o700)
-                return
-            syscalls.rename(self.staging.fd, staged, place.fd, name, RENAME_EXCHANGE)
-        finally:
-            self._discard(staged)
-        self._upper.drop(target)
-
-    def _move(
-        self, source: Directory, name: bytes, place: Directory, new_name: bytes, *, leaves: bool, is_directory: bool
-    ) -> None:
-        """Rename inside the upper, in one step with the whiteout that stays behind."""
-        if self.marks is Format.OCI:
-            if leaves:
-                mark = os.open(marks.OCI_PREFIX + name, os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=source.fd)
-                os.close(mark)
-            syscalls.rename(source.fd, name, place.fd, new_name)
-            return
-        if is_directory and self._has_whiteout(place, new_name):
-            # A directory cannot be renamed over a device: they change places, and the whiteout lands where one is
-            # wanted, or is taken away.
-            syscalls.rename(source.fd, name, place.fd, new_name, RENAME_EXCHANGE)
-            if not leaves:
-                os.unlink(name, dir_fd=source.fd)
-            return
-        if not leaves:
-            syscalls.rename(source.fd, name, place.fd, new_name)
-            return
-        try:
-            syscalls.rename(source.fd, name, place.fd, new_name, RENAME_WHITEOUT)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EPERM, errno.ENOSYS):
-                raise
-            syscalls.rename(source.fd, name, place.fd, new_name)
-            marks.whiteout_device(source.fd, name)

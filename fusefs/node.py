@@ -29,7 +29,7 @@ class Node:
     kind
         File type bits of its mode (`stat.S_IFREG`, …).
     parent, name
-        Where it is found; of a file with several links one of them. The root has no parent; neither has what was
+        Where it is found; of several links the one asked for last. The root has no parent; neither has what was
         unlinked, whose name is then the whole path that it had.
     links
         The other places where it is found, for a file with several links that were looked up.
@@ -48,6 +48,10 @@ class Node:
         Whether its last name is gone.
     impure
         Whether its part in the RW layer is marked as holding copied-up objects; None if not looked yet.
+    index
+        Name of its entry in the index of hard links, where it has one; the copy is reached there.
+    count
+        How many names it has in the merged view, if it has such an entry.
     status
         Status of an object of a read-only layer, which cannot change; None for one in the RW layer.
     orphan
@@ -58,11 +62,13 @@ class Node:
 
     __slots__ = (
         "children",
+        "count",
         "dead",
         "generation",
         "impure",
+        "index",
         "inode",
-        "key",
+        "keys",
         "kind",
         "links",
         "lower",
@@ -91,7 +97,9 @@ class Node:
         self.status: os.stat_result | None = None
         self.orphan: Directory | None = None
         self.generation = 0
-        self.key: tuple[int, int] | None = None
+        self.keys: tuple[tuple[int, int], ...] = ()
+        self.index: bytes | None = None
+        self.count = 0
 
     @property
     def is_directory(self) -> bool:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from fusefs import marks
 from fusefs.errors import LayerError
+from fusefs.index import LinkIndex
 from fusefs.layer import Directory, Layer
 from fusefs.marks import Format
 
@@ -59,7 +60,7 @@ class Options:
 
     marks: Format | None = None
     redirect: Redirect = Redirect.FOLLOW
-    index: bool = False
+    index: bool = True
     metacopy: bool = False
     volatile: bool = False
     cache: bool = True
@@ -104,7 +105,7 @@ class OpenStack:
     options: Options
     marks: Format
     staging: Directory | None = None
-    index: Directory | None = None
+    index: LinkIndex | None = None
     _locks: list[int] = field(default_factory=list)
 
     def close(self) -> None:
@@ -116,6 +117,7 @@ class OpenStack:
         self._locks.clear()
         self.layers = []
         self.staging = None
+        self.index = None
 
 
 def open_stack(stack: Stack, options: Options) -> OpenStack:
@@ -145,7 +147,9 @@ def open_stack(stack: Stack, options: Options) -> OpenStack:
         _check_writable(work)
         chosen = _choose_marks(work, upper, options)
         staging = _prepare(work, b"work")
-        index = _prepare(work, b"index", empty=False) if options.index else None
+        index = None
+        if options.index and chosen is not Format.OCI:
+            index = LinkIndex(_prepare(work, b"index", empty=False), chosen)
     except BaseException:
         for lock in locks:
             os.close(lock)

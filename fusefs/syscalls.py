@@ -171,13 +171,19 @@ def file_handle(directory: int, name: bytes) -> tuple[int, bytes] | None:
     return kind, buffer.raw[8 : 8 + size]
 
 
-def filesystem_uuid(descriptor: int) -> bytes:
+def filesystem_uuid(directory: int) -> bytes:
     """Return the 16 bytes by which the kernel knows a filesystem (ioctl FS_IOC_GETFSUUID, Linux 6.9); else zeros."""
     answer = bytearray(17)
     try:
-        fcntl.ioctl(descriptor, _FS_IOC_GETFSUUID, answer)
+        fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
     except OSError:
         return bytes(16)
+    try:
+        fcntl.ioctl(fd, _FS_IOC_GETFSUUID, answer)
+    except OSError:
+        return bytes(16)
+    finally:
+        os.close(fd)
     return bytes(answer[1:17])
 
 

@@ -68,6 +68,7 @@ class Table:
         self.marks: Format = self._open.marks
         self._origin_name = self.marks.prefix + b"origin"
         self._impure_name = self.marks.prefix + b"impure"
+        self.index = self._open.index
         self._upper = Shelf(1024)
         self._idle: OrderedDict[Node, None] = OrderedDict()
         self._by_key: dict[tuple[int, int], Node] = {}
@@ -116,26 +117,27 @@ class Table:
     # Who an object is
 
     def _read_uuids(self) -> dict[int, bytes]:
-        """Return the filesystem UUID by device; zeros for all where there is one filesystem, as the kernel has it."""
-        if len(self._filesystems) == 1:
-            return dict.fromkeys(self._filesystems, bytes(16))
+        """Return the filesystem's UUID by device, as origins name it."""
         return {layer.device: syscalls.filesystem_uuid(layer.root.fd) for layer in self.layers if layer is not None}
 
     def _inode(self, device: int, inode: int) -> int:
         """Return the merged view's number for an inode of a layer: unique over all filesystems of the stack."""
         return self._filesystems[device] << INODE_BITS | inode
 
-    def _upper_inode(self, parent: Node, name: bytes, status: os.stat_result) -> int:
-        """Return the number of a non-directory in the upper: its origin's, where it was copied up."""
+    def _upper_inode(self, parent: Node, name: bytes, status: os.stat_result) -> tuple[int, bytes]:
+        """Return the number of a non-directory in the upper, and its origin where it was copied up.
+
+        The number is the origin's.
+        """
         above = self.upper_directory(parent)
         if self._is_impure(parent, above):
             value = marks.get_attribute(marks.at(above.fd, name), self._origin_name)
             found = origin.decode_origin(value) if value else None
             if found is not None:
-                device = next((device for device, uuid in self._uuids.items() if uuid == found[0]), None)
-                if device is not None:
-                    return self._inode(device, found[1])
-        return self._inode(self.upper.device, status.st_ino)
+                devices = [device for device, uuid in self._uuids.items() if uuid == found[0]]
+                if len(devices) == 1 and value is not None:
+                    return self._inode(devices[0], found[1]), value
+        return self._inode(self.upper.device, status.st_ino), b""
 
     def _is_impure(self, node: Node, directory: Directory) -> bool:
         """Tell whether a directory of the upper may hold objects that were copied up."""
@@ -207,9 +209,24 @@ class Table:
         node.links = None
 
     def _forget_key(self, node: Node) -> None:
-        if node.key is not None and self._by_key.get(node.key) is node:
-            del self._by_key[node.key]
-        node.key = None
+        for key in node.keys:
+            if self._by_key.get(key) is node:
+                del self._by_key[key]
+        node.keys = ()
+
+    def _remember_key(self, node: Node, key: tuple[int, int] | None) -> None:
+        """Let a file with several links be found by its inode, however it is looked up."""
+        if key is not None and key not in node.keys:
+            node.keys = (*node.keys, key)
+            self._by_key[key] = node
+
+    def _known(self, key: tuple[int, int] | None) -> Node | None:
+        """Return the node that is known by an inode, alive again if its last known name was gone."""
+        node = self._by_key.get(key) if key is not None else None
+        if node is not None:
+            node.dead = False
+            node.orphan = None
+        return node
 
     def _attach(self, parent: Node, name: bytes, node: Node) -> Node:
         """Make `node` known under a name."""
@@ -233,6 +250,14 @@ class Table:
                 node.parent, node.name = node.links.pop()
             else:
                 node.parent, node.name = None, b""
+
+    @staticmethod
+    def _prefer(parent: Node, name: bytes, node: Node) -> None:
+        """Let the name by which a file with several was asked for be the one it is known by."""
+        if node.parent is not None and node.links and (parent, name) in node.links:
+            node.links.discard((parent, name))
+            node.links.add((node.parent, node.name))
+            node.parent, node.name = parent, name
 
     # Where an object lies
 
@@ -263,6 +288,8 @@ class Table:
         """
         if node.orphan is not None:
             return node.orphan, b""
+        if node.index is not None and self.index is not None:
+            return self.index.directory, node.index
         if node.is_directory:
             if node.upper:
                 return self.upper_directory(node), b""
@@ -302,7 +329,9 @@ class Table:
         with self.lock:
             real = self.real_status(node)
             links = real.st_nlink
-            if node.dead:
+            if node.index is not None:
+                links = node.count
+            elif node.dead:
                 links = links if node.upper and not node.is_directory else 0
             elif node.is_directory and len(node.lower) + node.upper > 1:
                 links = 1

@@ -13,7 +13,8 @@ import os
 import stat
 from collections.abc import Iterator
 
-from fusefs import marks
+from fusefs import marks, origin
+from fusefs.index import LinkIndex
 from fusefs.layer import Directory, Layer, Listing
 from fusefs.marks import Format
 from fusefs.node import Node
@@ -46,6 +47,8 @@ class Tree(Table):
         """Return what a name leads to, not held; under the lock."""
         node = parent.children.get(name)
         if node is not None:
+            if node.links:
+                self._prefer(parent, name, node)
             return node
         if not parent.is_directory:
             raise failure(errno.ENOTDIR, name)
@@ -54,6 +57,8 @@ class Tree(Table):
         node = None if parent.dead else self._resolve(parent, name)
         if node is None:
             raise failure(errno.ENOENT, name)
+        if node.links:
+            self._prefer(parent, name, node)
         return node
 
     def _peek(self, parent: Node, name: bytes) -> Node | None:
@@ -91,20 +96,41 @@ class Tree(Table):
 
     def _upper_file(self, parent: Node, name: bytes, status: os.stat_result) -> Node:
         key = (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
-        if key is not None and key in self._by_key:
-            node = self._by_key[key]
-            node.dead = False
-            node.orphan = None
+        node = self._known(key)
+        if node is not None:
             return self._attach(parent, name, node)
-        node = Node(stat.S_IFMT(status.st_mode), self._upper_inode(parent, name, status), parent, name)
+        inode, value = self._upper_inode(parent, name, status)
+        node = Node(stat.S_IFMT(status.st_mode), inode, parent, name)
         node.upper = True
+        if key is not None and value and self.index is not None:
+            known = self._indexed(node, self.index, value)
+            if known is not None:
+                return self._attach(parent, name, known)
         self._remember_key(node, key)
         return self._attach(parent, name, node)
 
-    def _remember_key(self, node: Node, key: tuple[int, int] | None) -> None:
-        if key is not None:
-            node.key = key
-            self._by_key[key] = node
+    def _indexed(self, node: Node, index: LinkIndex, value: bytes) -> Node | None:
+        """Let a node be the one of an entry in the index, if the index has its origin.
+
+        Returns
+        -------
+        Node
+            Another node, which is that one already; it is to be used instead. Else None.
+        """
+        entry = index.name(value)
+        status = index.find(entry)
+        if status is None:
+            return None
+        lower_key = (~(node.inode >> INODE_BITS), node.inode)
+        for key in (lower_key, (status.st_dev, status.st_ino)):
+            known = self._known(key)
+            if known is not None and known is not node:
+                return known
+            self._remember_key(node, key)
+        node.upper = True
+        node.index = entry
+        node.count = index.count(entry, status)
+        return None
 
     def _upper_directory_node(self, parent: Node, name: bytes, above: Directory, status: os.stat_result) -> Node:
         said = marks.read_marks(marks.at(above.fd, name))
@@ -142,10 +168,30 @@ class Tree(Table):
         else:
             status = layer.stat(path, lower_name)
             node = Node(stat.S_IFMT(status.st_mode), self._inode(layer.device, status.st_ino), parent, name)
+            if status.st_nlink > 1 and self.index is not None:
+                known = self._linked(node, self.index, layer, path, lower_name)
+                if known is not None:
+                    return self._attach(parent, name, known)
+                if node.index is not None:
+                    return self._attach(parent, name, node)
             node.status = status if self.options.cache else None
             node.lower_name = lower_name
         node.lower = parts
         return self._attach(parent, name, node)
+
+    def _linked(self, node: Node, index: LinkIndex, layer: Layer, path: bytes, name: bytes) -> Node | None:
+        """Let the names of one file of a read-only layer lead to one node; return it if it is known already."""
+        key = (~(node.inode >> INODE_BITS), node.inode)
+        known = self._known(key)
+        if known is not None:
+            return known
+        value = origin.encode_origin(layer.directory(path).fd, name, self._uuids[layer.device])
+        if value is None:
+            return None
+        known = self._indexed(node, index, value)
+        if known is None and node.index is None:
+            self._remember_key(node, key)
+        return known
 
     def _search(
         self, parts: tuple[tuple[int, bytes], ...], name: bytes, redirect: bytes | None, *, below: int

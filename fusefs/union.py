@@ -10,7 +10,8 @@ each class adding one to the one before:
     Tree       lookup and listing across the layers                           tree.py
     Recording  an operation becomes a record                                  record.py
     CopyUp     an object gets its copy in the RW layer                        copyup.py
-    Names      create, remove, rename, link; whiteouts and opaque marks       names.py
+    Names      create, link, remove; whiteouts and opaque marks               names.py
+    Renames    rename, with what it leaves and takes along                    renames.py
     Files      open files, data, metadata                                     files.py
     Union      all of it
 

@@ -13,7 +13,7 @@ from tests.fusefs.worlds import Thing, World
 NAMES = ("a", "b", "c")
 PATHS = (*NAMES, *(f"{one}/{two}" for one in NAMES for two in NAMES), "a/b/c", "b/a/a", "a/a/a", "c/b/a")
 
-_CONTENT = st.sampled_from(["", "x", "lower text", "y" * 5000])
+_CONTENT = st.sampled_from(["", "x", "lower text", "y" * 50])
 
 
 def _things() -> st.SearchStrategy[Thing]:

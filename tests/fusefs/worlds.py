@@ -33,26 +33,29 @@ class Thing:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-def build(world: World, place: Path) -> list[Path]:
-    """Make the layers of a world on disk; return their directories in the given order, the topmost first."""
+def build(world: World, place: Path, prefix: str = "trusted") -> list[Path]:
+    """Make the layers of a world on disk; return their directories in the given order, the topmost first.
+
+    Opaque marks are attributes that begin with `prefix`, trusted or user.
+    """
     found: list[Path] = []
     for number, layer in enumerate(world, 1):
         root = place / f"layer{number}"
         root.mkdir(parents=True)
         for path in sorted(layer):
-            _make(root, path, layer[path])
+            _make(root, path, layer[path], prefix)
         _age(root)
         found.append(root)
     return found
 
 
-def _make(root: Path, path: str, thing: Thing) -> None:
+def _make(root: Path, path: str, thing: Thing, prefix: str) -> None:
     at = root / path
     match thing.kind:
         case "dir" | "opaque":
             at.mkdir(exist_ok=True)
             if thing.kind == "opaque":
-                os.setxattr(at, "trusted.overlay.opaque", b"y")
+                os.setxattr(at, f"{prefix}.overlay.opaque", b"y")
             at.chmod(0o755)
         case "file":
             at.write_text(thing.text)
