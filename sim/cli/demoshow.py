@@ -188,7 +188,9 @@ def show_operations(
             table.add_column(width=width, overflow="fold")
         table.add_column(overflow="fold")
         for row in found.busy:
-            table.add_row("", printable(row.path), _asked(row), Text(_served(row, names), "cyan"), _changed(row, names))
+            table.add_row(
+                "", Text(printable(row.path)), _asked(row), Text(_served(row, names), "cyan"), _changed(row, names)
+            )
         if found.busy:
             console.print(table)
         if found.ran:
@@ -230,7 +232,7 @@ def stack_table(layers: Sequence[LayerRow]) -> Table:
         table.add_row(
             str(layer.number),
             Text(layer.role, style=color),
-            layer.name,
+            Text(layer.name),
             short_name(layer.digest) if layer.digest else Text("not yet one", style="dim"),
             f"{layer.entries:,}",
             size_words(layer.size),

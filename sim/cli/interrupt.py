@@ -16,8 +16,8 @@ __all__ = ["InterruptedBySignal", "orderly", "shielded"]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class InterruptedBySignal(KeyboardInterrupt):
-    """A signal asked for the end.
+class InterruptedBySignal(BaseException):
+    """A signal asked for the end. No ordinary error: only what undoes something catches it.
 
     Attributes
     ----------

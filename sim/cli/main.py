@@ -24,6 +24,8 @@ from typing import NoReturn
 
 import click
 
+from sim.cli.interrupt import InterruptedBySignal
+
 __all__ = ["COMMANDS", "LazyGroup", "cli", "main", "run"]
 
 #: name -> (module, line in the help), in the order in which the help lists them.
@@ -131,13 +133,19 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         _complain(_line(Exception(error.format_message())))
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt) as interruption:
+    except (click.Abort, KeyboardInterrupt):
         _complain("interrupted")
-        return 128 + int(getattr(interruption, "number", signal.SIGINT))
-    except BrokenPipeError:
+        return 128 + signal.SIGINT
+    except InterruptedBySignal as interruption:
+        _complain(f"interrupted by {interruption}; what was made has been undone")
+        return 128 + interruption.number
+    except (BrokenPipeError, SystemExit) as error:
+        # click ends the process by itself where the pipe broke inside of it.
+        if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         # Python flushes standard output once more at its end; nobody reads that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return 128 + signal.SIGPIPE
     except Exception as error:
         if not isinstance(error, (OSError, *_for_people())):
             raise

@@ -1,0 +1,64 @@
+"""The command `figure`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fusefs import JournalLayer, Level, Recorder, UnionFS
+from sim.cli.main import run
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("base/etc", "app/etc", "upper", "work"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "base/etc/motd").write_text("base")
+    (tmp_path / "app/etc/motd").write_text("app")
+    layers = [JournalLayer(n, "ro" if n else "rw", p, tmp_path / p) for n, p in enumerate(("upper", "app", "base"))]
+    with Recorder(tmp_path / "journal.db", layers, level=Level.ALL) as record:
+        fs = UnionFS(
+            lower=[tmp_path / "app", tmp_path / "base"], upper=tmp_path / "upper", work=tmp_path / "work", record=record
+        )
+        fs.write_bytes("/etc/motd", b"mine")
+        fs.close()
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["cross-section", "timeline", "sharing"])
+def test_from_a_journal(stack: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["figure", name, "--journal", "journal.db"]) == 0
+    assert capsys.readouterr().out == f"{name}.png\n"
+    assert (stack / f"{name}.png").read_bytes().startswith(PNG)
+
+
+def test_from_directories_and_as_another_format(stack: Path) -> None:
+    assert run(["figure", "cross-section", "--lower", "base", "--lower", "app", "-o", "c.svg"]) == 0
+    text = (stack / "c.svg").read_text()
+    assert "<svg" in text
+    assert run(["figure", "sharing", "--lower", "base", "--dark", "-o", "s.pdf"]) == 0
+    assert (stack / "s.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_moment_of_the_past(stack: Path) -> None:
+    assert run(["figure", "cross-section", "--journal", "journal.db", "--at", "0", "-o", "then.svg"]) == 0
+    assert run(["figure", "cross-section", "--journal", "journal.db", "-o", "now.svg"]) == 0
+    assert (stack / "then.svg").read_text() != (stack / "now.svg").read_text()
+
+
+def test_a_moment_that_never_was(stack: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["figure", "timeline", "--journal", "journal.db", "--at", "99999"]) == 1
+    assert "99999" in capsys.readouterr().err
+    assert sorted(name for name in os.listdir(stack) if "timeline" in name) == []
+
+
+def test_a_journal_without_operations(stack: Path) -> None:
+    with Recorder(stack / "empty.db", [JournalLayer(1, "ro", "base", stack / "base")]) as record:
+        assert record.level is Level.ALL
+    for name in ("cross-section", "timeline", "sharing"):
+        assert run(["figure", name, "--journal", "empty.db"]) == 0

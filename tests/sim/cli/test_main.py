@@ -1,0 +1,182 @@
+"""How the command starts and ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+
+from sim.cli.main import COMMANDS, cli, run
+
+COMMAND = [sys.executable, "-P", "-m", "sim.cli"]
+
+
+def layerlab(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    for name, (_, line) in COMMANDS.items():
+        assert f"\n  {name} " in text
+        assert line.split()[0] in text
+
+
+def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = import_module(COMMANDS[name][0]).command
+    assert isinstance(command, click.Command)
+    assert command.name == name
+    assert cli.get_command(click.Context(cli), name) is command
+    assert run([name, "--help"]) == 0
+    assert f"Usage: layerlab {name}" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["version"]
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"layerlab {wanted}\n"
+
+
+def test_help_is_quick() -> None:
+    def seconds(*command: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        return time.perf_counter() - began
+
+    # The least of a few: other work on the machine only adds.
+    assert min(seconds("-P", "-m", "sim.cli", "--help") for _ in range(7)) < 0.15
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from sim.cli.main import run; run(['--help']);"
+        "print([name for name in sys.modules if name in"
+        " ('rich', 'networkx', 'matplotlib', 'numpy', 'fuse', 'fusefs', 'sqlite3', 'sim.images', 'sim.graph')])"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["nosuch"], "nosuch"),
+        (["--nosuch"], "--nosuch"),
+        (["mount"], "MOUNTPOINT"),
+        (["mount", "/mnt"], "--lower"),
+        (["mount", "--lower"], "--lower"),
+        (["mount", "--record", "some", "/mnt"], "some"),
+        (["mount", "-o", "lowerdir=/a,nosuch", "/mnt"], "nosuch"),
+        (["mount", "-o", "lowerdir=/a,index=maybe", "/mnt"], "maybe"),
+        (["mount", "-o", "lowerdir", "/mnt"], "lowerdir"),
+        (["mount", "-o", "lowerdir=/a::/b", "/mnt"], "colon"),
+        (["mount", "--lower", "/a", "-o", "lowerdir=/b", "/mnt"], "twice"),
+        (["mount", "--lower", "/a", "--upper", "/u", "-o", "upperdir=/b", "/mnt"], "twice"),
+        (["umount"], "MOUNTPOINT"),
+        (["journal"], "FILE"),
+        (["journal", "--kind", "nosuch", "file"], "nosuch"),
+        (["figure", "nosuch"], "nosuch"),
+        (["figure", "timeline"], "--journal"),
+        (["figure", "timeline", "--lower", "/a"], "--journal"),
+        (["figure", "sharing", "--lower", "/a", "-o", "x.gif"], ".png"),
+        (["demo", "surplus"], "surplus"),
+        (["doctor", "--nosuch"], "--nosuch"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_one_line_and_status_2(
+    arguments: list[str],
+    named: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert said.err.startswith("layerlab: ")
+    assert named in said.err
+    assert "--help" in said.err
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["journal", "nosuch.db"], "nosuch.db"),
+        (["journal", "text"], "text"),
+        (["figure", "timeline", "--journal", "nosuch.db"], "nosuch.db"),
+        (["figure", "timeline", "--journal", "text"], "text"),
+        (["figure", "sharing", "--lower", "nosuch"], "nosuch"),
+        (["figure", "sharing", "--lower", ".", "-o", "nosuch/x.png"], "nosuch"),
+        (["umount", "nosuch"], "nosuch"),
+        (["demo", "--rootfs", "nosuch"], "nosuch"),
+        (["demo", "--output", "text/below"], "text"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_done_is_one_line_and_status_1(
+    arguments: list[str],
+    named: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text").write_text("no journal")
+    assert run(arguments) == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert said.err.startswith("layerlab: ")
+    assert named in said.err
+    assert os.listdir(tmp_path) == ["text"]
+
+
+def test_a_name_that_cannot_be_encoded_is_said_all_the_same(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*map(os.fsencode, COMMAND), b"journal", b"/nosuch\xff.db"], capture_output=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert done.stderr.count(b"\n") == 1
+    assert done.stderr.startswith(b"layerlab: /nosuch")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    done = subprocess.run(
+        ["bash", "-c", '"$@" | true; echo "${PIPESTATUS[0]}"', "bash", *COMMAND, "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout in ("141\n", "0\n")  # 0: all was written before the reader ended
+    assert done.stderr == ""
+
+
+def test_the_command_works_where_sim_is_another_package(tmp_path: Path) -> None:
+    (tmp_path / "sim").mkdir()
+    (tmp_path / "sim" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    done = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stdout.startswith("layerlab ")
