@@ -47,6 +47,10 @@ _FOR_PEOPLE = (
 )
 
 
+class _ReaderGone(Exception):  # noqa: N818 - reads as what happened
+    """The output's reader went away. click ends the process with status 1 where it sees a broken pipe itself."""
+
+
 class LazyGroup(click.Group):
     """A group whose sub-commands are imported when they are asked for.
 
@@ -64,6 +68,13 @@ class LazyGroup(click.Group):
         command = importlib.import_module(COMMANDS[cmd_name][0]).command
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the sub-command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderGone from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of sub-commands without importing them."""
@@ -139,10 +150,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except InterruptedBySignal as interruption:
         _complain(f"interrupted by {interruption}; what was made has been undone")
         return 128 + interruption.number
-    except (BrokenPipeError, SystemExit) as error:
-        # click ends the process by itself where the pipe broke inside of it.
-        if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
-            raise
+    except (BrokenPipeError, _ReaderGone):
         # Python flushes standard output once more at its end; nobody reads that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
