@@ -8,10 +8,14 @@ such generators keeps two cores busy.
 
 from __future__ import annotations
 
+import os
 import queue
+import struct
 import threading
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
 from typing import TypeVar
 
@@ -27,6 +31,7 @@ LARGEST_LAYER = 64 << 30
 
 _MOST_WINDOW = 128 << 20
 _OUT = 1 << 20
+_GZIP_BLOCK = 1 << 20
 
 _T = TypeVar("_T")
 
@@ -217,17 +222,50 @@ def compress(chunks: Iterable[bytes], kind: Compression, level: int | None = Non
     if kind not in (Compression.GZIP, Compression.ZSTD):
         raise ContentError(f"{kind}: layers are not written in this form; use gzip or zstd")
     if kind is Compression.GZIP:
-        packer = zlib.compressobj(6 if level is None else level, zlib.DEFLATED, 31)
-        for chunk in chunks:
-            if data := packer.compress(chunk):
-                yield data
-        yield packer.flush()
+        yield from _gzip(chunks, 6 if level is None else level)
         return
     squeezer = zstandard.ZstdCompressor(level=3 if level is None else level).compressobj()
     for chunk in chunks:
         if data := squeezer.compress(chunk):
             yield data
     yield squeezer.flush()
+
+
+def _gzip(chunks: Iterable[bytes], level: int) -> Iterator[bytes]:
+    """Compress blocks at once on all cores into one gzip member, as pigz does; the blocks' borders are fixed."""
+    check = size = 0
+    waiting: deque[Future[bytes]] = deque()
+    yield b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+    with ThreadPoolExecutor(os.cpu_count() or 1, "gzip") as pool:
+        for block in _blocks(chunks, _GZIP_BLOCK):
+            check = zlib.crc32(block, check)
+            size += len(block)
+            waiting.append(pool.submit(_deflate, block, level))
+            if len(waiting) > 2 * (os.cpu_count() or 1):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    yield b"\x03\0" + struct.pack("<II", check, size & 0xFFFFFFFF)
+
+
+def _deflate(block: bytes, level: int) -> bytes:
+    packer = zlib.compressobj(level, zlib.DEFLATED, -15)
+    return packer.compress(block) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+
+def _blocks(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """Yield the same bytes in blocks of one size, whatever the sizes they come in."""
+    parts: list[bytes] = []
+    held = 0
+    for chunk in chunks:
+        parts.append(chunk)
+        held += len(chunk)
+        while held >= size:
+            whole = b"".join(parts)
+            yield whole[:size]
+            parts, held = [whole[size:]], held - size
+    if held:
+        yield b"".join(parts)
 
 
 class _Failed:

@@ -78,12 +78,15 @@ class RegistryError(ImagesError):
         The HTTP status, 0 where there was none.
     code
         The registry's own word for it, such as MANIFEST_UNKNOWN; empty where it gave none.
+    retry_after
+        After how many seconds the registry wants to be asked again; None where it does not say.
     """
 
     def __init__(self, text: str, status: int = 0, code: str = "") -> None:
         super().__init__(text)
         self.status = status
         self.code = code
+        self.retry_after: float | None = None
 
 
 class AuthenticationError(RegistryError):
