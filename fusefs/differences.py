@@ -83,6 +83,12 @@ DIFFERENCES = (
         "the rest would be thrown away at once",
     ),
     Difference(
+        "link count of an open file of a read-only layer after its last name is gone",
+        "is that of the lower file",
+        "is 0",
+        "programs take 0 as the sign that a file was removed",
+    ),
+    Difference(
         "chown with neither owner nor group given",
         "copies the file up",
         "does nothing",

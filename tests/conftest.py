@@ -156,12 +156,12 @@ def nothing_left_behind(
     if not request.path.is_relative_to(INTEGRATION):
         yield
         return
+    own = tmp_path_factory.getbasetemp()  # made now, before the directory for temporary files is another one
     # A short name: the path of a unix socket has at most 107 bytes.
     temporary = Path(tempfile.mkdtemp(prefix="ll-", dir="/tmp"))
     temporary.chmod(0o1777)
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    own = tmp_path_factory.getbasetemp()
     before = traces(own, temporary)
     try:
         yield
