@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sim.figures.marks import cross, hatched, plain, ring
+from sim.figures.marks import badge, cross, hatched, plain, ring
 from sim.figures.style import LIGHT, Theme, page, styled, text_width
 from sim.figures.text import clean, count_text, fit, heading, plural
 from sim.graph.views import Box, CrossSection, SectionRow
@@ -139,12 +139,15 @@ def _glass(
     for index, item in enumerate(data.rows):
         y = edges[index] - row
         plain(axes, left, y + 0.03, body, row - 0.06, theme.glass_rw if item.rw else theme.glass, zorder=0)
-        badge = theme.rw if item.rw else theme.ro
-        on = theme.on_rw if item.rw else theme.on_ro
-        size = 8.5 if len(item.label) <= 2 else 7
-        height = min(row - 0.1, 0.26)
-        plain(axes, 0.35, y + (row - height) / 2, 0.42, height, badge)
-        axes.text(0.56, y + row / 2, item.label, size=size, weight="bold", color=on, ha="center", va="center_baseline")
+        badge(
+            axes,
+            0.35,
+            y + row / 2,
+            row,
+            item.label,
+            theme.rw if item.rw else theme.ro,
+            theme.on_rw if item.rw else theme.on_ro,
+        )
         axes.text(
             0.85,
             y + row / 2,

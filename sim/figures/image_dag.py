@@ -71,6 +71,10 @@ def _subtitle(data: Dag) -> str:
     words = (
         "Follow the arrows down: everything stands on its parent layer. The area of a disc is the bytes in the layer."
     )
+    if data.left_out_layers:
+        words = (
+            f"The area of a disc is the bytes in the layer. {plural(data.left_out_layers, 'smaller layer')} not drawn."
+        )
     return words + (f" {plural(data.left_out, 'more image or container', 'more')} not drawn." if data.left_out else "")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sim.figures.marks import cross, plain, ring
+from sim.figures.marks import badge, cross, plain, ring
 from sim.figures.style import LIGHT, Theme, page, styled, text_width
 from sim.figures.text import clean, fit, heading, plural
 from sim.graph.views import LookupWalk, Probe
@@ -55,17 +55,8 @@ def lookup_walk(data: LookupWalk, *, theme: Theme = LIGHT) -> Figure:
             theme.glass_rw if lane.rw else theme.glass,
             zorder=0,
         )
-        high = min(row - 0.06, 0.26)
-        plain(axes, 0.35, y - high / 2, 0.42, high, theme.rw if lane.rw else theme.ro)
-        axes.text(
-            0.56,
-            y,
-            lane.label,
-            size=8.5 if row > 0.25 else 7,
-            weight="bold",
-            color=theme.on_rw if lane.rw else theme.on_ro,
-            ha="center",
-            va="center_baseline",
+        badge(
+            axes, 0.35, y, row, lane.label, theme.rw if lane.rw else theme.ro, theme.on_rw if lane.rw else theme.on_ro
         )
         axes.text(
             0.85,
@@ -123,7 +114,7 @@ def _shown(count: int) -> list[int]:
 
 
 def _title(data: LookupWalk) -> str:
-    asked = plural(len(data.probes), "probe")
+    asked = plural(max((probe.last for probe in data.probes), default=0), "probe")
     path = data.path if len(data.path) <= 50 else f"{data.path[:22]}…{data.path[-24:]}"
     if data.found is None:
         return f"{path} does not exist: known after {asked}"
@@ -169,11 +160,15 @@ def _probe(
     from matplotlib.patches import Circle
 
     number = (x + 0.17 * column, middle)
-    axes.add_patch(Circle(number, radius, facecolor=theme.paper, edgecolor=color, lw=1.3, zorder=3))
+    if probe.last > probe.step:
+        plain(axes, number[0] - 0.2, number[1] - 0.1, 0.4, 0.2, theme.paper, edge=color, lw=1.3, zorder=3)
+    else:
+        axes.add_patch(Circle(number, radius, facecolor=theme.paper, edgecolor=color, lw=1.3, zorder=3))
+    text = str(probe.step) if probe.last <= probe.step else f"{probe.step}\u2013{probe.last}"
     axes.text(
         *number,
-        str(probe.step),
-        size=8 if radius > 0.12 and probe.step < 100 else 6,
+        text,
+        size=8 if radius > 0.12 and len(text) < 3 else 6 if len(text) != 3 or radius > 0.12 else 4.5,
         color=theme.ink,
         ha="center",
         va="center_baseline",

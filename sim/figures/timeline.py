@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sim.figures.marks import plain
+from sim.figures.marks import badge, plain
 from sim.figures.style import LIGHT, Theme, page, styled, text_width
 from sim.figures.text import bytes_text, clean, count_text, fit, heading, plural
 from sim.graph.views import Timeline
@@ -148,12 +148,10 @@ def _x(data: Timeline, number: int, body: float) -> float:
 def _title(data: Timeline) -> str:
     name = f"{data.name}: " if data.name else ""
     parts = [plural(data.last - data.first + 1 if data.last else 0, "operation")]
-    copies = [arrow for arrow in data.arrows if arrow.what == "copied up"]
-    marks = sum(1 for arrow in data.arrows if arrow.what == "whiteout")
-    if copies:
-        parts.append(f"{plural(len(copies), 'copy-up')} of {bytes_text(sum(arrow.bytes for arrow in copies))}")
-    if marks:
-        parts.append(plural(marks, "whiteout"))
+    if data.copy_ups:
+        parts.append(f"{plural(data.copy_ups, 'copy-up')} of {bytes_text(data.copied)}")
+    if data.whiteouts:
+        parts.append(plural(data.whiteouts, "whiteout"))
     return name + ", ".join(parts)
 
 
@@ -163,6 +161,8 @@ def _subtitle(data: Timeline) -> str:
     )
     if data.left_out:
         words += f" {plural(data.left_out, 'more change')} not named."
+    if data.arrows_left_out:
+        words += f" {plural(data.arrows_left_out, 'more arrow')} not drawn."
     return words
 
 
@@ -183,19 +183,7 @@ def _lanes(
             zorder=0,
         )
         fill = theme.rw if item.rw else theme.hidden if nowhere else theme.ro
-        high = min(lane - 0.06, 0.26)
-        plain(axes, 0.35, y - high / 2, 0.42, high, fill)
-        size = 8.5 if len(item.label) <= 2 and lane > 0.25 else 7
-        axes.text(
-            0.56,
-            y,
-            item.label,
-            size=size,
-            weight="bold",
-            color=theme.on_rw if item.rw else theme.on_ro,
-            ha="center",
-            va="center_baseline",
-        )
+        badge(axes, 0.35, y, lane, item.label, fill, theme.on_rw if item.rw else theme.on_ro)
         axes.text(
             0.85,
             y,
@@ -213,6 +201,8 @@ def _bars(
     most = max((count for row in data.counts for count in row), default=0)
     if not most:
         return
+    from matplotlib.collections import LineCollection
+
     bins = len(data.counts[0])
     step = body / bins
     for row, y, item in zip(data.counts, middles, data.lanes, strict=True):
@@ -220,15 +210,13 @@ def _bars(
         places = [index for index, count in enumerate(row) if count]
         # The square root keeps a single operation visible next to a thousand.
         heights = [max((row[index] / most) ** 0.5 * (lane - 0.12), 0.02) for index in places]
-        axes.bar(
-            [left + (index + 0.5) * step for index in places],
-            heights,
-            width=step * 0.85,
-            bottom=y - lane / 2 + 0.05,
-            color=color,
-            alpha=0.4,
-            lw=0,
-            zorder=1,
+        base = y - lane / 2 + 0.05
+        lines = [
+            [(left + (index + 0.5) * step, base), (left + (index + 0.5) * step, base + high)]
+            for index, high in zip(places, heights, strict=True)
+        ]
+        axes.add_collection(
+            LineCollection(lines, colors=color, alpha=0.4, lw=step * 0.85 * 72, capstyle="butt", zorder=1)
         )
     axes.text(
         left + body,

@@ -23,18 +23,46 @@ The pieces:
 
 - `journal_graph(journal, name=..., at=N)`, `directories_graph(lower, upper)`: a graph of one stack.
   `add_journal(graph, ...)`, `add_directories(graph, ...)`: the same into a graph that is there already.
+- `store_graph(store)`, `archive_graph(file)`: all images of a store, or of a docker-archive, OCI archive or OCI layout;
+  `add_store`, `add_archive`. Add the store first: containers added after it are joined to their images.
+- `follow(journal)`: the graph as operations happen.
 - `LayerGraph`: `nx` (the `networkx.MultiDiGraph`), `stack(name)`, `add_paths(stack, paths)`, `add_files(stack)`.
-- `cross_section(stack)`, `timeline(stack)`, `sharing(graph)`: data for the figures of the same names.
+- `cross_section(stack)`, `timeline(stack)`, `lookup_walk(stack, path)`, `copy_up(stack)`, `change_tree(before, after)`,
+  `heat(stack)`, `latency(stack)`, `icicle(layer)`, `sharing(graph)`, `waterfall(graph)`, `image_dag(graph)`,
+  `savings_curve(name, image, rw)`: data for the figures of the same names.
+- `sizes`, `waste`, `efficiency`, `copy_up_cost`, `served_by`, `lookup_depth`, `savings`: measures, exact, in bytes.
+- `history(stack, path)`: who added, changed, copied up, hid and restored a path.
+- `to_json`, `to_graphml`, `to_dot`, `file_list(layer)`, `difference(before, after)`: for other programs.
 - `column(layers, path)`, `merged(layers)`: which layer serves a path, and why the others do not.
 """
 
+from sim.graph.archive import add_archive, archive_graph
 from sim.graph.entry import Entry, EntryType, Layer, Role
 from sim.graph.errors import GraphError, NameUnknown, SourceError
+from sim.graph.export import SCHEMA, file_list, to_dot, to_graphml, to_json
+from sim.graph.follow import advance, follow
 from sim.graph.graph import Image, LayerGraph
 from sim.graph.history import Event, history
 from sim.graph.kinds import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, EdgeKind, NodeKind
+from sim.graph.measures import (
+    Cost,
+    Saving,
+    Size,
+    Waste,
+    copy_up_cost,
+    disk_bytes,
+    efficiency,
+    lookup_depth,
+    savings,
+    served_by,
+    sizes,
+    virtual_bytes,
+    visible_bytes,
+    waste,
+)
 from sim.graph.merge import Cell, Column, State, column, columns, merged
-from sim.graph.sources import add_directories, add_journal, directories_graph, journal_graph
+from sim.graph.replay import Replay
+from sim.graph.sources import add_directories, add_journal, add_store, directories_graph, journal_graph, store_graph
 from sim.graph.stack import LayerStack
 from sim.graph.views import (
     CrossSection,
@@ -58,8 +86,10 @@ from sim.graph.views import (
 __all__ = [
     "EDGE_ATTRIBUTES",
     "NODE_ATTRIBUTES",
+    "SCHEMA",
     "Cell",
     "Column",
+    "Cost",
     "CrossSection",
     "EdgeKind",
     "Entry",
@@ -72,30 +102,54 @@ __all__ = [
     "LayerStack",
     "NameUnknown",
     "NodeKind",
+    "Replay",
     "Role",
+    "Saving",
     "Sharing",
+    "Size",
     "SourceError",
     "State",
     "Timeline",
+    "Waste",
+    "add_archive",
     "add_directories",
     "add_journal",
+    "add_store",
+    "advance",
+    "archive_graph",
     "change_tree",
     "column",
     "columns",
     "copy_up",
+    "copy_up_cost",
     "cross_section",
     "difference",
     "directories_graph",
+    "disk_bytes",
+    "efficiency",
+    "file_list",
+    "follow",
     "heat",
     "history",
     "icicle",
     "image_dag",
     "journal_graph",
     "latency",
+    "lookup_depth",
     "lookup_walk",
     "merged",
+    "savings",
     "savings_curve",
+    "served_by",
     "sharing",
+    "sizes",
+    "store_graph",
     "timeline",
+    "to_dot",
+    "to_graphml",
+    "to_json",
+    "virtual_bytes",
+    "visible_bytes",
+    "waste",
     "waterfall",
 ]

@@ -3,7 +3,8 @@
 Decided here and only here: which facts about a file the graph keeps, and in which units. Everything that is read (a
 directory, an archive, a journal) becomes entries in layers first; nodes, measures and figures are made from these.
 
-An `Entry` is frozen. A `Layer` reads its entries once, when they are first asked for; after that it does not change.
+An `Entry` is frozen. A `Layer` reads its entries once, when they are first asked for; after that it does not change,
+but for the RW layer of a journal that is followed.
 """
 
 from __future__ import annotations
@@ -174,6 +175,16 @@ class Layer:
         for names in found.values():
             names.sort()
         return found
+
+    def forget(self) -> None:
+        """Forget what was reckoned from the entries: they have changed, as only those of a followed RW layer do."""
+        self.__dict__.pop("children", None)
+        self._size = None
+
+    @property
+    def was_read(self) -> bool:
+        """Whether the entries have been asked for."""
+        return "entries" in self.__dict__
 
     @property
     def known_bytes(self) -> int | None:

@@ -137,7 +137,7 @@ class LayerGraph:
         self.stacks[stack.name] = stack
         node = f"container:{stack.name}"
         self.nx.add_node(node, kind=NodeKind.CONTAINER.value, label=stack.name, name=stack.name)
-        self._count(stack)
+        self.count(stack)
         lower = known
         if known and known[0].role is Role.RW:
             self._edge(node, f"layer:{known[0].key}", EdgeKind.WRITES_TO)
@@ -152,6 +152,7 @@ class LayerGraph:
         if stack.replay is not None:
             touched = {path for path, _ in stack.replay.reads} | stack.replay.entries.keys()
             self.add_paths(stack, sorted(touched))
+        self.measure(stack)
         return stack
 
     # Asking
@@ -204,13 +205,16 @@ class LayerGraph:
             found = column(stack.layers, path)
             if found is not None:
                 self._add_column(stack, found)
-        self._reads(stack)
+                if stack.replay is not None:
+                    for cell in found.cells:
+                        self._read(stack, path, stack.number(cell.position))
 
     def add_files(self, stack: LayerStack, *, under: str = "/") -> None:
         """Add every file that any layer of a stack has at or below `under`."""
         for found in columns(stack.layers, under=under):
             self._add_column(stack, found)
         self._reads(stack)
+        self.measure(stack)
 
     def _add_column(self, stack: LayerStack, found: Column) -> None:
         for cell in found.cells:
@@ -286,27 +290,45 @@ class LayerGraph:
                 self._edge(node, self._file(stack, 0, left), EdgeKind.RENAMED, operation=origin.renamed)
 
     def _reads(self, stack: LayerStack) -> None:
-        if stack.replay is None:
-            return
-        for (path, number), seen in stack.replay.reads.items():
-            position = stack.position(number)
-            if position is None:
-                continue
-            node = file_key(stack.layers[position].key, path)
-            if node not in self.nx:
-                continue
-            self._edge(
-                f"container:{stack.name}",
-                node,
-                EdgeKind.READ,
-                operations=seen.operations,
-                reads=seen.reads,
-                bytes=seen.bytes,
-                first=seen.first,
-                last=seen.last,
-            )
+        if stack.replay is not None:
+            for path, number in stack.replay.reads:
+                self._read(stack, path, number)
 
-    def _count(self, stack: LayerStack) -> None:
+    def add_read(self, stack: LayerStack, path: str, number: int) -> None:
+        """Bring the edge for reads of a path from the layer of a number up to date, with the file if it is new."""
+        position = stack.position(number)
+        if position is not None and file_key(stack.layers[position].key, path) not in self.nx:
+            found = column(stack.layers, path)
+            if found is not None:
+                self._add_column(stack, found)
+        self._read(stack, path, number)
+
+    def _read(self, stack: LayerStack, path: str, number: int) -> None:
+        position = stack.position(number)
+        seen = stack.replay.reads.get((path, number)) if stack.replay is not None else None
+        if position is None or seen is None:
+            return
+        node = file_key(stack.layers[position].key, path)
+        if node in self.nx:
+            counts = {"operations": seen.operations, "reads": seen.reads, "bytes": seen.bytes}
+            self._edge(f"container:{stack.name}", node, EdgeKind.READ, **counts, first=seen.first, last=seen.last)
+
+    def known_below(self, path: str) -> list[str]:
+        """Return the paths at and below a path that are in the graph, of any layer."""
+        inside = path.rstrip("/") + "/"
+        return [
+            other
+            for _, attributes in self.files()
+            if (other := str(attributes["path"])) == path or other.startswith(inside)
+        ]
+
+    def remove_file(self, node: str) -> None:
+        """Take a file node out of the graph, with its edges, if it is there."""
+        if node in self.nx:
+            self.nx.remove_node(node)
+
+    def count(self, stack: LayerStack) -> None:
+        """Bring the counts of a container up to date."""
         totals = stack.replay.totals if stack.replay is not None else None
         self.nx.nodes[f"container:{stack.name}"].update(
             operations=totals.operations if totals else 0,
@@ -318,6 +340,12 @@ class LayerGraph:
 
     def _edge(self, source: str, target: str, kind: EdgeKind, **attributes: int) -> None:
         self.nx.add_edge(source, target, key=kind.value, kind=kind.value, **attributes)
+
+    def measure(self, stack: LayerStack) -> None:
+        """Say the bytes of those layers of a stack that have been read, and of its RW layer."""
+        for layer in stack.layers:
+            if layer.was_read or layer.role is Role.RW:
+                self.nx.nodes[f"layer:{layer.key}"]["bytes"] = layer.bytes
 
     def files(self, layer: str | None = None) -> Iterator[tuple[str, Mapping[str, object]]]:
         """Yield the file nodes that are in the graph, of one layer or of all, with their attributes."""

@@ -252,7 +252,7 @@ class Replay:
             self._put(there, new, old, operation.number)
 
     def _take_away(self, path: str) -> list[tuple[str, Entry, Origin | None]]:
-        return [(name, self.entries.pop(name), self.origins.pop(name, None)) for name in self._subtree(path)]
+        return [(name, self.entries.pop(name), self.origins.pop(name, None)) for name in self.below(path)]
 
     def _put(self, moved: list[tuple[str, Entry, Origin | None]], old: str, new: str, number: int) -> None:
         for path, entry, origin in moved:
@@ -302,7 +302,8 @@ class Replay:
                 self.entries[path], size=size, mode=mode, uid=owner[0], gid=owner[1], mtime=-operation.number
             )
 
-    def _subtree(self, path: str) -> list[str]:
+    def below(self, path: str) -> list[str]:
+        """Return the paths of the RW layer at and below a path."""
         found = [path] if path in self.entries else []
         entry = self.entries.get(path)
         if entry is not None and entry.is_dir:

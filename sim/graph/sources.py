@@ -1,4 +1,4 @@
-"""Where layers, images and containers come from: journals, plain directories.
+"""Where layers, images and containers come from: journals, plain directories, the image store.
 
 Decided here: how a journal becomes a stack, and which layer of it is which layer of the graph. A read-only layer whose
 name is a digest has that digest as its key, so that containers and images share it; any other has the real path of its
@@ -10,9 +10,10 @@ Functions here belong to the thread of the graph that they fill.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fusefs.errors import JournalError
 from fusefs.journal import Journal, JournalLayer
@@ -20,11 +21,14 @@ from fusefs.operation import Operation
 from sim.graph.directory import directory_layer, read_directory
 from sim.graph.entry import Entry, Layer, Role
 from sim.graph.errors import SourceError
-from sim.graph.graph import LayerGraph
+from sim.graph.graph import Image, LayerGraph
 from sim.graph.replay import Replay, first_state
 from sim.graph.stack import LayerStack
 
-__all__ = ["add_directories", "add_journal", "directories_graph", "journal_graph"]
+if TYPE_CHECKING:
+    from sim.images import Store
+
+__all__ = ["add_directories", "add_journal", "add_store", "directories_graph", "journal_graph", "store_graph"]
 
 _DIGEST = re.compile(r"sha(256:[0-9a-f]{64}|512:[0-9a-f]{128})")
 
@@ -134,6 +138,41 @@ def journal_graph(journal: Journal | Path | str, *, name: str = "mount", at: int
     graph = LayerGraph()
     add_journal(graph, journal, name=name, at=at)
     return graph
+
+
+def add_store(graph: LayerGraph, store: Store) -> tuple[Image, ...]:
+    """Add all images of an image store. Their layers are read when their entries are first asked for.
+
+    A layer is called by the first image that has a name and has the layer, and its place in it from the bottom.
+
+    Parameters
+    ----------
+    graph
+        The graph to add to; stacks whose layers are an image's are joined to it if they are added after.
+    store
+        An open `sim.images.Store`. It must stay open, and the layers in it, while entries are asked for.
+    """
+    added = []
+    for image in reversed(store.images()):
+        tags = [tag.familiar for tag in image.tags]
+        layers = []
+        for index, layer in enumerate(image.layers, 1):
+            name = f"{tags[0]} layer {index}" if tags else layer.diff_id
+            known = graph.layers.get(layer.diff_id)
+            layers.append(known or Layer(layer.diff_id, name, Role.RO, _loader(layer.path), size=layer.size))
+        added.append(graph.add_image(image.id, tags, list(dict.fromkeys(reversed(layers)))))
+    return tuple(added)
+
+
+def store_graph(store: Store) -> LayerGraph:
+    """Return the graph of all images of a store; parameters as in `add_store`."""
+    graph = LayerGraph()
+    add_store(graph, store)
+    return graph
+
+
+def _loader(path: Path) -> Callable[[], Mapping[str, Entry]]:
+    return lambda: read_directory(path)
 
 
 def _lower(graph: LayerGraph, item: JournalLayer) -> Layer:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from fusefs.operation import EffectKind
 from sim.graph.entry import Role
 from sim.graph.merge import Cell, Column, State, column, columns
-from sim.graph.stack import LayerStack, short_name
+from sim.graph.stack import LayerStack
+from sim.graph.views.rows import group_least, row_label, row_name
 
 __all__ = ["Box", "CrossSection", "SectionRow", "cross_section"]
 
@@ -169,11 +170,8 @@ def _group(stack: LayerStack, chosen: Sequence[Column], limit: int) -> list[list
             groups[-1].append(position)
         else:
             groups.append([position])
-    while len(groups) > limit:
-        # Neighbours with the fewest layers between them, away from the top, share a row.
-        index = min(range(2, len(groups) - 1), key=lambda i: (len(groups[i]) + len(groups[i - 1]), i), default=1)
-        groups[index - 1 : index + 1] = [groups[index - 1] + groups[index]]
-    return groups
+    weights = [sum(1 for item in chosen for cell in item.cells if cell.position in group) for group in groups]
+    return [[position for index in joined for position in groups[index]] for joined in group_least(weights, limit)]
 
 
 def _row(stack: LayerStack, group: Sequence[int], chosen: Sequence[Column]) -> SectionRow:
@@ -183,10 +181,8 @@ def _row(stack: LayerStack, group: Sequence[int], chosen: Sequence[Column]) -> S
     for item in chosen:
         cell = next((cell for cell in item.cells if cell.position in inside), None)
         boxes.append(None if cell is None else _box(stack, item.path, cell))
-    first, last = stack.number(group[0]), stack.number(group[-1])
     rw = layers[0].role is Role.RW
-    label = "RW" if rw else str(first) if first == last else f"{first}\u2013{last}"
-    name = short_name(layers[0].name) if len(layers) == 1 else f"{len(layers)} layers"
+    label, name = row_label(stack, group), row_name(stack, group)
     files = sum(1 for layer in layers for entry in layer.entries.values() if not entry.is_dir)
     return SectionRow(label, name, rw, tuple(boxes), files)
 

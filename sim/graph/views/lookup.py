@@ -5,12 +5,13 @@ Decided here: the words for an answer. Rows are layers, columns the components o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sim.graph.entry import Entry, Role
+from sim.graph.entry import Entry
 from sim.graph.measures import probes
 from sim.graph.merge import column
-from sim.graph.stack import LayerStack, short_name
+from sim.graph.stack import LayerStack
+from sim.graph.views.rows import group_alike, row_label, row_name
 from sim.graph.views.timeline import Lane
 
 __all__ = ["LookupWalk", "Probe", "lookup_walk"]
@@ -32,6 +33,8 @@ class Probe:
         `nothing`, `directory`, `opaque`, `whiteout`, or the type that was found.
     served
         Whether this is the answer that a process gets.
+    last
+        The last step, if several layers share the row.
     """
 
     step: int
@@ -39,6 +42,7 @@ class Probe:
     row: int
     answer: str
     served: bool = False
+    last: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +73,40 @@ class LookupWalk:
     found: int | None
 
 
-def lookup_walk(stack: LayerStack, path: str) -> LookupWalk:
-    """Look a path up, one probe after the other."""
+def lookup_walk(stack: LayerStack, path: str, *, max_rows: int = 16) -> LookupWalk:
+    """Look a path up, one probe after the other.
+
+    Parameters
+    ----------
+    stack
+        Where.
+    path
+        Absolute merged path.
+    max_rows
+        In a stack of more layers neighbours that give the same answers share a row.
+    """
     item = column(stack.layers, path)
     served = item.served if item is not None else None
     asked = probes(stack.layers, path)
+    answers: list[dict[int, str]] = [{position: _answer(entry) for position, entry in row} for row in asked]
+    groups = group_alike(len(stack.layers), lambda position: [answer.get(position) for answer in answers], max_rows)
+    row_of = {position: index for index, group in enumerate(groups) for position in group}
     found: list[Probe] = []
-    for part, row in enumerate(asked):
-        for position, entry in row:
-            last = part == len(asked) - 1 and served is not None and served.position == position
-            found.append(Probe(len(found) + 1, part, position, _answer(entry), last and _is_last(path, part)))
+    step = 0
+    for part, row in enumerate(answers):
+        for position, answer in row.items():
+            step += 1
+            served_here = served is not None and served.position == position and _is_last(path, part)
+            if found and (found[-1].part, found[-1].row) == (part, row_of[position]):
+                found[-1] = replace(found[-1], last=step, served=found[-1].served or served_here)
+            else:
+                found.append(Probe(step, part, row_of[position], answer, served_here, step))
     rows = tuple(
-        Lane(
-            "RW" if layer.role is Role.RW else str(stack.number(position)),
-            short_name(layer.name),
-            layer.role is Role.RW,
-        )
-        for position, layer in enumerate(stack.layers)
+        Lane(row_label(stack, group), row_name(stack, group), row_label(stack, group) == "RW") for group in groups
     )
     parts = tuple(part for part in path.split("/") if part)
-    return LookupWalk(stack.name, path, parts, rows, tuple(found), served.position if served is not None else None)
+    where = row_of[served.position] if served is not None else None
+    return LookupWalk(stack.name, path, parts, rows, tuple(found), where)
 
 
 def _is_last(path: str, part: int) -> bool:

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fusefs.operation import Effect, EffectKind, Kind, Operation
-from sim.graph.entry import Role
-from sim.graph.stack import LayerStack, short_name
+from sim.graph.stack import LayerStack
+from sim.graph.views.rows import group_least, row_label, row_name
 
 __all__ = ["Arrow", "Event", "Lane", "Note", "Timeline", "timeline"]
 
+_T = TypeVar("_T")
 _READS = frozenset({Kind.OPEN, Kind.READ, Kind.READDIR, Kind.READLINK, Kind.GETXATTR, Kind.LISTXATTR})
 _ARROWS = frozenset({EffectKind.COPIED_UP, EffectKind.WHITEOUT, EffectKind.OPAQUE})
 
@@ -129,6 +131,10 @@ class Timeline:
         From the first operation's beginning to the last one's.
     left_out
         Number of notes that were left out.
+    copy_ups, copied, whiteouts
+        Numbers of copy-ups of files and of whiteouts, and bytes copied; of all, drawn or not.
+    arrows_left_out
+        Number of arrows that were left out.
     """
 
     name: str
@@ -141,9 +147,21 @@ class Timeline:
     last: int = 0
     seconds: float = 0.0
     left_out: int = 0
+    copy_ups: int = 0
+    copied: int = 0
+    whiteouts: int = 0
+    arrows_left_out: int = 0
 
 
-def timeline(stack: LayerStack, *, max_events: int = 600, max_notes: int = 24, bins: int = 160) -> Timeline:
+def timeline(
+    stack: LayerStack,
+    *,
+    max_events: int = 600,
+    max_notes: int = 24,
+    max_lanes: int = 20,
+    max_arrows: int = 300,
+    bins: int = 160,
+) -> Timeline:
     """Lay the operations of a stack's journal out in lanes.
 
     Parameters
@@ -154,58 +172,79 @@ def timeline(stack: LayerStack, *, max_events: int = 600, max_notes: int = 24, b
         Up to this many operations are all shown one by one; of more, only those that changed something.
     max_notes
         How many changes are named at most.
+    max_lanes
+        How many lanes there are at most; layers that few operations reached share one.
+    max_arrows
+        How many arrows there are at most; of more, some are taken evenly.
     bins
         Number of bins for the counts.
     """
-    total = stack.replay.number if stack.replay is not None else 0
-    lanes = [_lane(stack, position) for position in range(len(stack.layers))]
-    nowhere = len(lanes)
-    events: list[Event] = []
-    arrows: list[Arrow] = []
-    notes: list[Note] = []
-    single = total <= max_events
-    counts = [[0] * bins for _ in range(nowhere + 1)]
-    begin = end = 0
+    totals = stack.replay.totals if stack.replay is not None else None
+    total = totals.operations if totals is not None else 0
+    served = (totals.served or {}) if totals is not None else {}
+    groups = group_least([served.get(stack.number(index), 0) for index in range(len(stack.layers))], max_lanes)
+    lanes = [Lane(row_label(stack, group), row_name(stack, group), row_label(stack, group) == "RW") for group in groups]
+    lane_of = {position: index for index, group in enumerate(groups) for position in group}
+    draft = _Draft(stack, lane_of, total, max_events, [[0] * bins for _ in range(len(lanes) + 1)])
     for operation in stack.operations():
-        if not begin:
-            begin = operation.start
-        end = max(end, operation.start)
-        position = stack.position(operation.layer) if operation.layer is not None else None
-        lane = nowhere if position is None else position
-        if single or operation.effects:
-            events.append(Event(operation.number, (operation.start - begin) / 1e9, lane, _group(operation)))
-        else:
-            counts[lane][(operation.number - 1) * bins // max(total, 1)] += 1
-        if operation.effects:
-            arrows.extend(_arrows(stack, operation))
-            note = _note(operation)
-            if note is not None:
-                notes.append(note)
-    if any(event.lane == nowhere for event in events) or any(counts[nowhere]):
+        draft.take(operation)
+    events, arrows, notes, counts = draft.events, draft.arrows, draft.notes, draft.counts
+    if any(event.lane == len(lanes) for event in events) or any(counts[-1]):
         lanes.append(Lane("none", "no layer answered"))
     else:
         counts.pop()
-    if not single and len(events) > max_events:
-        events = [events[index * len(events) // max_events] for index in range(max_events)]
+    copies = [arrow for arrow in arrows if arrow.what == "copied up"]
     chosen = _tell(notes, max_notes)
     return Timeline(
         stack.name,
         tuple(lanes),
-        tuple(events),
-        tuple(arrows),
+        tuple(_evenly(events, max_events)),
+        tuple(_evenly(arrows, max_arrows)),
         chosen,
-        counts=() if single else tuple(tuple(row) for row in counts),
+        counts=() if draft.single else tuple(tuple(row) for row in counts),
         first=1 if total else 0,
         last=total,
-        seconds=(end - begin) / 1e9,
+        seconds=(draft.end - draft.begin) / 1e9,
         left_out=len(notes) - len(chosen),
+        copy_ups=len(copies),
+        copied=sum(arrow.bytes for arrow in copies),
+        whiteouts=sum(1 for arrow in arrows if arrow.what == "whiteout"),
+        arrows_left_out=max(len(arrows) - max_arrows, 0),
     )
 
 
-def _lane(stack: LayerStack, position: int) -> Lane:
-    layer = stack.layers[position]
-    rw = layer.role is Role.RW
-    return Lane("RW" if rw else str(stack.number(position)), short_name(layer.name), rw)
+class _Draft:
+    """Events, arrows, notes and counts as they are gathered, operation by operation."""
+
+    def __init__(
+        self, stack: LayerStack, lane_of: dict[int, int], total: int, max_events: int, counts: list[list[int]]
+    ) -> None:
+        self.stack, self.lane_of, self.total, self.counts = stack, lane_of, max(total, 1), counts
+        self.single = total <= max_events
+        self.events: list[Event] = []
+        self.arrows: list[Arrow] = []
+        self.notes: list[Note] = []
+        self.begin = self.end = 0
+
+    def take(self, operation: Operation) -> None:
+        self.begin = self.begin or operation.start
+        self.end = max(self.end, operation.start)
+        position = self.stack.position(operation.layer) if operation.layer is not None else None
+        lane = len(self.counts) - 1 if position is None else self.lane_of[position]
+        if self.single or operation.effects:
+            self.events.append(Event(operation.number, (operation.start - self.begin) / 1e9, lane, _group(operation)))
+        else:
+            row = self.counts[lane]
+            row[(operation.number - 1) * len(row) // self.total] += 1
+        if operation.effects:
+            self.arrows.extend(_arrows(self.stack, operation, self.lane_of))
+            note = _note(operation)
+            if note is not None:
+                self.notes.append(note)
+
+
+def _evenly(items: list[_T], limit: int) -> list[_T]:
+    return items if len(items) <= limit else [items[index * len(items) // limit] for index in range(limit)]
 
 
 def _group(operation: Operation) -> str:
@@ -223,7 +262,7 @@ def _group(operation: Operation) -> str:
     return "read" if operation.kind in _READS else "look"
 
 
-def _arrows(stack: LayerStack, operation: Operation) -> Iterable[Arrow]:
+def _arrows(stack: LayerStack, operation: Operation, lane_of: dict[int, int]) -> Iterable[Arrow]:
     rw = stack.position(0)
     for effect in operation.effects:
         if effect.kind not in _ARROWS or effect.origin is None or rw is None:
@@ -231,7 +270,8 @@ def _arrows(stack: LayerStack, operation: Operation) -> Iterable[Arrow]:
         other = stack.position(effect.origin)
         if other is None or (effect.kind is EffectKind.COPIED_UP and _is_parent(effect, operation)):
             continue
-        source, target = (other, rw) if effect.kind is EffectKind.COPIED_UP else (rw, other)
+        below, above = lane_of[other], lane_of[rw]
+        source, target = (below, above) if effect.kind is EffectKind.COPIED_UP else (above, below)
         yield Arrow(operation.number, source, target, effect.kind.value, effect.size)
 
 
