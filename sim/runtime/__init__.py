@@ -18,7 +18,7 @@ process dies with the caller. As an ordinary user the same calls work, in a user
 
 What should outlive the caller is a `Container`, which has a small shim process of its own, its state in a directory:
 
-    container = Container.create(directory, spec, log=LogOptions(path="/.../id-json.log", max_size=10 << 20, max_files=3),
+    container = Container.create(directory, spec, log=LogOptions(path="/.../x.log", max_size=10 << 20, max_files=3),
                                  stdin="none" or "open" or "once")
     stream = container.attach(stdin=True)     # a socket; Docker's frames without a terminal, plain bytes with one
     warnings = container.start()              # raises as above

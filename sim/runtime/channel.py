@@ -55,7 +55,8 @@ class Channel:
         extra = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         data = _HEADER.pack(len(body)) + body
         sent = self.socket.sendmsg([data], extra, socket.MSG_NOSIGNAL)
-        self.socket.sendall(memoryview(data)[sent:], socket.MSG_NOSIGNAL)
+        if sent < len(data):  # sending nothing would fail where the other end has answered and closed already
+            self.socket.sendall(memoryview(data)[sent:], socket.MSG_NOSIGNAL)
 
     def tell(self, value: object, descriptors: tuple[int, ...] = ()) -> None:
         """Send a message to an end that may be gone."""

@@ -21,12 +21,12 @@ from sim.runtime import errors
 from sim.runtime.cgroups import ControlGroup, Stats
 from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError, NotRunningError
-from sim.runtime.join import process_start
 from sim.runtime.log import LogOptions
 from sim.runtime.minder import SOCKET, STATE, write_state
 from sim.runtime.process import Process, as_caller, forked
 from sim.runtime.seccomp import compiled_filter
-from sim.runtime.spec import Limits, ProcessSpec
+from sim.runtime.spec import Limits, Port, ProcessSpec
+from sim.runtime.stamp import process_start
 from sim.runtime.world import Request
 
 __all__ = ["Container", "Execution", "Status"]
@@ -54,6 +54,8 @@ class Status:
         Nanoseconds since the epoch; 0 for not yet.
     lost_log
         Bytes of the log that the disk did not take.
+    ports
+        As they are published, with the numbers that were given.
     """
 
     phase: str
@@ -64,6 +66,7 @@ class Status:
     started: int = 0
     finished: int = 0
     lost_log: int = 0
+    ports: tuple[Port, ...] = ()
 
 
 class Container:
@@ -211,7 +214,9 @@ class Container:
                 finished=int(state.get("finished", 0)),
                 lost_log=int(state.get("lost", 0)),
             )
-        return Status("paused" if started and self._frozen() else "running" if pid else "created", pid, started=started)
+        phase = "paused" if started and self._frozen() else "running" if pid else "created"
+        ports = tuple(Port(inside, number, ip, protocol) for ip, number, inside, protocol in state.get("ports", ()))
+        return Status(phase, pid, started=started, ports=ports)
 
     def _state(self) -> dict[str, Any]:
         try:

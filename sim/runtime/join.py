@@ -18,6 +18,7 @@ from sim.runtime.channel import Channel, pair
 from sim.runtime.errors import ContainerError, NotRunningError, by_name
 from sim.runtime.launch import Launched, guarded, settle_streams
 from sim.runtime.spec import ProcessSpec
+from sim.runtime.stamp import process_start
 from sim.runtime.terminal import open_container_terminal
 
 __all__ = ["join"]
@@ -102,15 +103,6 @@ def join(
             os.waitpid(maker, 0)
 
 
-def process_start(pid: int) -> int:
-    """Return when a process began, in clock ticks since boot; 0 for none, which no process has."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except (OSError, IndexError):
-        return 0
-
-
 def _enter(
     spec: ProcessSpec,
     seccomp: bytes,
@@ -149,7 +141,7 @@ def _enter(
     channel.receive()
     os.setsid()
     if spec.terminal:
-        streams = open_container_terminal(channel)
+        streams = open_container_terminal(channel, spec.terminal_size)
     assert streams is not None
     settle_streams(streams, channel)
     become(spec, seccomp, signal.SIGKILL)

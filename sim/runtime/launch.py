@@ -232,7 +232,7 @@ def _furnish(
     rootfs.enter()
     rootfs.furnish()
     if spec.terminal:
-        streams = open_container_terminal(channel)
+        streams = open_container_terminal(channel, spec.terminal_size)
         rootfs.mount_console(streams[0])
     assert streams is not None
     settle_streams(streams, channel)

@@ -22,9 +22,9 @@ from typing import Any
 
 from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError
-from sim.runtime.join import process_start
 from sim.runtime.log import LogOptions, LogWriter
 from sim.runtime.reaper import exit_status
+from sim.runtime.stamp import process_start
 from sim.runtime.terminal import resize
 from sim.runtime.world import World
 
@@ -204,7 +204,7 @@ class Minder:
             (out, sink), (err, errors) = os.pipe(), os.pipe()
             streams, ours = (source, sink, errors), [out, err]
         try:
-            launched = self.world.start(streams)
+            launched = self.world.start(streams, self._size)
         except ContainerError as error:
             self._state |= {"code": error.code, "error": str(error), "finished": time.time_ns()}
             write_state(self.directory, self._state)
@@ -222,6 +222,7 @@ class Minder:
             "started": time.time_ns(),
             "cgroups": self.world.group.directories if self.world.group else {},
             "cgroup": self.world.group.name if self.world.group else "",
+            "ports": [[port.host_ip, port.host_port, port.container_port, port.protocol] for port in self.world.ports],
         }
         write_state(self.directory, self._state)
         self._process = os.pidfd_open(launched.pid)

@@ -18,6 +18,7 @@ from sim.runtime.errors import ContainerError
 from sim.runtime.launch import Launched
 from sim.runtime.minder import Minder
 from sim.runtime.reaper import exit_status
+from sim.runtime.resolver import ResolverRequest, serve_names
 from sim.runtime.world import World
 
 __all__ = ["serve"]
@@ -31,6 +32,9 @@ def serve(control: Channel) -> None:
     try:
         request, descriptors = control.receive()
     except EOFError:
+        return
+    if isinstance(request, ResolverRequest):
+        serve_names(request, control)
         return
     streams = (descriptors[0], descriptors[1], descriptors[2]) if descriptors else None
     world = World(request)

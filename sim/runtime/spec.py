@@ -24,6 +24,7 @@ __all__ = [
     "Mapping",
     "Namespaces",
     "Overlay",
+    "Port",
     "ProcessSpec",
     "Rlimit",
     "Tmpfs",
@@ -172,6 +173,16 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True)
+class Port:
+    """A port of the host that leads to one of the container (`-p`). `host_port` 0 takes any that is free."""
+
+    container_port: int
+    host_port: int = 0
+    host_ip: str = "0.0.0.0"
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
 class Rlimit:
     """A resource limit (`--ulimit`): name as in getrlimit(2) without RLIMIT_, "nofile"; -1 is unlimited."""
 
@@ -231,6 +242,8 @@ class ProcessSpec:
         Names in the new uts namespace.
     terminal
         Whether the process gets a pseudo-terminal.
+    terminal_size
+        Its rows and columns at the start; (0, 0) leaves them unset.
     init
         Whether process 1 is a small init that passes signals on and reaps orphans (`--init`).
     mounts
@@ -253,6 +266,8 @@ class ProcessSpec:
         See `Namespaces` and `Mapping`.
     interfaces
         For a new network namespace; without any it has the loopback interface alone.
+    ports
+        Published on the host; they lead to the first interface's address, or without any to the loopback's.
     limits, cgroup
         See `Limits`; `cgroup` is the name of the container's group, below the caller's own or from "/"; "" for none.
     shm_size
@@ -274,6 +289,7 @@ class ProcessSpec:
     hostname: str = ""
     domainname: str = ""
     terminal: bool = False
+    terminal_size: tuple[int, int] = (0, 0)
     init: bool = False
     mounts: tuple[Bind | Tmpfs, ...] = ()
     read_only: bool = False
@@ -287,6 +303,7 @@ class ProcessSpec:
     uid_map: tuple[Mapping, ...] = ()
     gid_map: tuple[Mapping, ...] = ()
     interfaces: tuple[Interface, ...] = ()
+    ports: tuple[Port, ...] = ()
     limits: Limits = Limits()
     cgroup: str = ""
     shm_size: int = 64 << 20
@@ -320,5 +337,10 @@ class ProcessSpec:
             raise InvalidSpecError(f"Invalid value {self.oom_score_adj}, range for oom score adj is [-1000, 1000]")
         if self.interfaces and self.namespaces.network != "new":
             raise InvalidSpecError("interfaces can only be made in a new network namespace")
+        for port in self.ports:
+            if not (0 <= port.host_port <= 65535 and 0 < port.container_port <= 65535):
+                raise InvalidSpecError(f"invalid published port: {port.host_port}:{port.container_port}")
+            if port.protocol not in ("tcp", "udp"):
+                raise InvalidSpecError(f"invalid protocol of a published port: {port.protocol}")
         if self.namespaces.user == "new" and not (self.uid_map and self.gid_map):
             raise InvalidSpecError("a new user namespace needs mappings of user and group numbers")

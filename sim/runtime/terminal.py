@@ -25,7 +25,7 @@ __all__ = ["DetachKeys", "open_container_terminal", "relay", "resize", "size"]
 _TIOCSPTLCK, _TIOCGPTN = 0x40045431, 0x80045430  # not in Python 3.11's termios
 
 
-def open_container_terminal(channel: Channel) -> tuple[int, int, int]:
+def open_container_terminal(channel: Channel, wish: tuple[int, int] = (0, 0)) -> tuple[int, int, int]:
     """Make a terminal in the container's own devpts, take it as the controlling one, send its master to the shim.
 
     The caller leads a session and is in the container's mount namespace. The slave is opened by its number, through
@@ -36,6 +36,8 @@ def open_container_terminal(channel: Channel) -> tuple[int, int, int]:
     number = struct.unpack("=I", fcntl.ioctl(master, _TIOCGPTN, bytes(4)))[0]
     slave = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC)
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    if any(wish):
+        resize(master, *wish)
     channel.send(("terminal",), (master,))
     os.close(master)
     return slave, slave, slave

@@ -6,7 +6,9 @@ has one thread.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import stat
 from dataclasses import dataclass, field, replace
 
@@ -16,8 +18,9 @@ from sim.runtime.errors import ContainerError, UnsupportedError
 from sim.runtime.join import join
 from sim.runtime.launch import Launched, launch
 from sim.runtime.log import LogOptions
+from sim.runtime.ports import Listener, bind_ports, serve_ports
 from sim.runtime.rootless import write_mappings
-from sim.runtime.spec import ProcessSpec
+from sim.runtime.spec import Port, ProcessSpec
 
 __all__ = ["Request", "World"]
 
@@ -64,17 +67,28 @@ class World:
         self.request = request
         self.warnings: list[str] = []
         self.group: ControlGroup | None = None
+        self.ports: tuple[Port, ...] = ()
+        self._listeners: list[Listener] = []
+        self._passing = 0
 
-    def start(self, streams: tuple[int, int, int] | None) -> Launched:
+    def start(self, streams: tuple[int, int, int] | None, size: tuple[int, int] = (0, 0)) -> Launched:
         """Start the process; nothing of it is left where that fails."""
         request = self.request
         if request.target:
             spec, target, start = request.spec, request.target, request.target_start
             return join(spec, request.seccomp, streams, target, start, request.cgroups)
         spec = self._limited(request.spec)
+        if any(size):
+            spec = replace(spec, terminal_size=size)
         directories = self.group.directories if self.group else {}
         try:
-            return launch(spec, request.seccomp, streams, directories, self._outside)
+            if spec.ports and spec.namespaces.network == "new":
+                self._listeners = bind_ports(spec.ports)
+                self.ports = tuple(listener.port for listener in self._listeners)
+            launched = launch(spec, request.seccomp, streams, directories, self._outside)
+            if self._listeners:
+                self._publish(spec, launched.pid)
+            return launched
         except BaseException:
             self.finish()
             raise
@@ -99,6 +113,15 @@ class World:
         self.warnings.append("no control group holds devices here: the container may not make device nodes")
         return replace(spec, capabilities=spec.capabilities & ~_MKNOD)
 
+    def _publish(self, spec: ProcessSpec, pid: int) -> None:
+        address = spec.interfaces[0].address.partition("/")[0] if spec.interfaces else "127.0.0.1"
+        first = os.pidfd_open(pid)
+        try:
+            self._passing = serve_ports(self._listeners, address, -1 if spec.interfaces else first)
+        finally:
+            os.close(first)
+            self._listeners = []
+
     def _outside(self, what: str, pid: int) -> None:
         spec = self.request.spec
         if what == "map":
@@ -116,6 +139,13 @@ class World:
 
     def finish(self) -> bool:
         """Take all away; return whether the container ran out of memory."""
+        for listener in self._listeners:
+            listener.socket.close()
+        if self._passing:
+            with contextlib.suppress(OSError):
+                os.kill(self._passing, signal.SIGKILL)
+                os.waitpid(self._passing, 0)
+            self._passing = 0
         if self.group is None:
             return False
         oom = self.group.out_of_memory()

@@ -142,6 +142,7 @@ def main(number: int) -> None:
     for each in range(3, number):
         with contextlib.suppress(OSError):
             os.close(each)
+    os.dup2(1, 2)  # what the caller's error stream is must not be held open by a container that outlives it
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a shim ended
     syscalls.set_name("layerlab-zygote")

@@ -184,7 +184,7 @@ def test_exec_in_what_has_ended(rootfs: Path, place: Path) -> None:
 
 
 def test_a_terminal_has_a_size_and_takes_keys(rootfs: Path, place: Path, made: list[Container]) -> None:
-    script = "stty size; read -r line; echo got:$line; trap 'echo int; exit 6' INT; while :; do sleep 0.05; done"
+    script = "trap 'echo int; exit 6' INT; stty size; read -r line; echo got:$line; while :; do sleep 0.05; done"
     spec = replace(spec_of(rootfs, "sh", "-c", script), terminal=True)
     container = Container.create(place, spec, stdin="open")
     made.append(container)
@@ -199,7 +199,7 @@ def test_a_terminal_has_a_size_and_takes_keys(rootfs: Path, place: Path, made: l
         stream.sendall(b"\x03")
         while part := stream.recv(1000):
             seen += part
-    # The size is set when the process runs already, so it may have read the one before.
+    assert b"33 99\r\n" in seen
     assert b"got:key\r\n" in seen
     assert b"int\r\n" in seen
     assert container.wait(10) == 6
