@@ -40,6 +40,8 @@ LIMITS = {
     "holes": "libfuse 2 has no SEEK_HOLE",
     "unlinked": "libfuse 2 keeps a removed open file under a hidden name",
     "directory sync": "fuse-python crashes on fsyncdir, so that a directory is not synced",
+    "binary attributes": "fuse-python takes values of extended attributes as UTF-8 text only",
+    "acls": "libfuse 2 does not let the kernel enforce ACLs",
     "linked pages": "libfuse 2 gives each hard link a page cache of its own",
 }
 
@@ -293,7 +295,10 @@ class _Filesystem(fuse.Fuse):  # type: ignore[misc]
                 return len(value)
             if len(value) > size:
                 raise failure(errno.ERANGE, path)
-            return os.fsdecode(value)
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                raise failure(errno.EOPNOTSUPP, path) from None
 
     @_guarded
     def listxattr(self, path: str, size: int) -> Any:

@@ -18,6 +18,8 @@ from tests.integration.conftest import Union
 
 GIGABYTE = 1 << 30
 
+ATTRIBUTES = {"user.bytes": bytes(range(256)), "user.text": "\u00e4\u6f22".encode(), "user.none": b""}
+
 
 def test_all_metadata_is_kept(union: Union, tool: Callable[[str], str]) -> None:
     tool("setfacl")
@@ -147,6 +149,24 @@ def test_hard_links_stay_links(union: Union) -> None:
     assert {(os.lstat(merged / name).st_ino, os.lstat(merged / name).st_nlink) for name in ("two", "three")} == {
         (number, 2)
     }
+
+
+@pytest.mark.cannot("fuse-python", LIMITS["binary attributes"])
+def test_binary_attributes_are_read(union: Union) -> None:
+    (union.lower / "file").touch()
+    for name, value in ATTRIBUTES.items():
+        os.setxattr(union.lower / "file", name, value)
+    merged = union.mount()
+    assert {name: os.getxattr(merged / "file", name) for name in os.listxattr(merged / "file")} == ATTRIBUTES
+
+
+@pytest.mark.cannot("fuse-python", LIMITS["binary attributes"])
+def test_binary_attributes_are_set(union: Union) -> None:
+    (union.lower / "file").touch()
+    merged = union.mount()
+    for name, value in ATTRIBUTES.items():
+        os.setxattr(merged / "file", name, value)
+    assert {name: os.getxattr(union.upper / "file", name) for name in ATTRIBUTES} == ATTRIBUTES
 
 
 @pytest.mark.cannot("fuse-python", LIMITS["nanoseconds"])
