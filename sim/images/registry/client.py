@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 import httpx
 
 from sim.images.blobs import BlobWriter
-from sim.images.digest import CHUNK, check_digest, of_bytes, short
+from sim.images.digest import check_digest, of_bytes, short
 from sim.images.documents import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
@@ -200,7 +200,7 @@ class RegistryClient:
                 raise failure(self.endpoint.host, response)
             if writer.size and not _goes_on(response, writer.size):
                 writer.restart()
-            for chunk in response.iter_raw(CHUNK):
+            for chunk in response.iter_raw():  # as it comes: what was held back would be lost with the connection
                 if writer.size + len(chunk) > descriptor.size:
                     writer.restart()
                     raise ContentError(

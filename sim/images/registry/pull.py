@@ -25,7 +25,7 @@ from sim.images.documents import (
     parse_config,
     parse_manifest,
 )
-from sim.images.errors import AuthenticationError, ContentError, ImagesError, NotFoundError, RegistryError
+from sim.images.errors import ContentError, ImagesError, NotFoundError, RegistryError
 from sim.images.image import Image
 from sim.images.lease import Lease
 from sim.images.platforms import choose
@@ -103,8 +103,6 @@ def pull(
             with client:
                 try:
                     return _Pull(store, client, known, name, lease, tell).run(platform)
-                except AuthenticationError as error:
-                    last = last if last and not client.endpoint.mirror else error
                 except (RegistryError, ContentError) as error:
                     last = error
                 if client.endpoint.mirror:
