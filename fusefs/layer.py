@@ -30,12 +30,15 @@ class Directory:
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
+    def close(self) -> None:
+        """Close the descriptor, for one that must be gone now; a second call does nothing."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
     def __del__(self) -> None:
         """Close the descriptor."""
-        try:
-            os.close(self.fd)
-        except (OSError, AttributeError):
-            return
+        self.close()
 
 
 class Shelf:
@@ -75,8 +78,9 @@ class Shelf:
         self._open.pop(key, None)
 
     def clear(self) -> None:
-        """Forget everything."""
-        self._open.clear()
+        """Close everything; nobody may be at work in it."""
+        while self._open:
+            self._open.popitem()[1].close()
 
 
 class Listing:
@@ -281,8 +285,9 @@ class Layer:
             for prefix in (marks.Format.OVERLAY.prefix, marks.Format.USER.prefix)
         )
 
-    def forget(self) -> None:
-        """Drop what was remembered."""
+    def close(self) -> None:
+        """Let go of the directory and of what was remembered."""
         self._listings.clear()
-        self._directories.clear()
         self._names = 0
+        self._directories.clear()
+        self.root.close()

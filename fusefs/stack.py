@@ -112,6 +112,12 @@ class OpenStack:
         """Let go of all directories and locks; leave an empty work directory."""
         if self.staging is not None:
             _empty(self.staging.fd)
+            self.staging.close()
+        if self.index is not None:
+            self.index.directory.close()
+        for layer in self.layers:
+            if layer is not None:
+                layer.close()
         for lock in self._locks:
             os.close(lock)
         self._locks.clear()

@@ -87,6 +87,7 @@ class Table:
             self._by_key.clear()
             self.root.children.clear()
             self.layers = []
+            self.index = None
             self._open.close()
 
     @property
