@@ -40,6 +40,8 @@ def collect(root: Path, records: Records, blobs: Blobs) -> Collected:
     """Remove what nothing needs."""
     layers = layer_bytes = blob_bytes = 0
     with records.change() as change:
+        # Before the leases are looked at: what comes later has a lease that this look may not see.
+        working = list(blobs.ingest.iterdir())
         living = drop_dead_leases(root / "leases", records)
         needed = {
             row[0]
@@ -61,7 +63,7 @@ def collect(root: Path, records: Records, blobs: Blobs) -> Collected:
                 blob_bytes += path.stat().st_size
                 _trash(root, path)
                 change.execute("DELETE FROM layer_blob WHERE digest = ?", ("sha256:" + path.name,))
-        for path in list(blobs.ingest.iterdir()):
+        for path in working:
             owner = path.name.partition("-")[0]
             if owner == "sha256":
                 _expire(root, blobs, path)

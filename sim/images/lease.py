@@ -32,6 +32,13 @@ class Lease:
         with self._records.change() as change:
             change.executemany("INSERT OR IGNORE INTO lease VALUES (?, ?)", [(self.name, digest) for digest in digests])
 
+    def drop(self, *digests: str) -> None:
+        """Let go of some content, because an image refers to it now."""
+        with self._records.change() as change:
+            change.executemany(
+                "DELETE FROM lease WHERE name = ? AND digest = ?", [(self.name, digest) for digest in digests]
+            )
+
     def close(self) -> None:
         """Let go."""
         with contextlib.ExitStack() as stack:

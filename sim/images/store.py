@@ -93,6 +93,8 @@ class Store(LayerStore):
             ID of the image it was built on.
         annotations
             For the manifest.
+        lease
+            The lease under which its layers were added; needed where several threads add the same ones.
 
         Raises
         ------
@@ -101,17 +103,21 @@ class Store(LayerStore):
         TooManyLayersError
             There are more than 127 layers.
         """
-        lease = lease or self._session
+        held = lease or self._session
         check_layer_count(len(configuration.diff_ids), "image")
         layers = [self._layer_blob(diff_id) for diff_id in configuration.diff_ids]
         data = encode(configuration)
         config = describe(OCI_CONFIG, data)
         manifest = encode(Manifest(2, OCI_MANIFEST, config, layers, annotations))
         described = describe(OCI_MANIFEST, manifest)
-        lease.add(config.digest, described.digest)
-        self.blobs.write(data, lease.name)
-        self.blobs.write(manifest, lease.name)
-        return self.add_manifest(described, tags=tags, parent=parent)
+        held.add(config.digest, described.digest)
+        self.blobs.write(data, held.name)
+        self.blobs.write(manifest, held.name)
+        image = self.add_manifest(described, tags=tags, parent=parent)
+        if lease is None:
+            blobs = [layer.digest for layer in layers]
+            self._session.drop(config.digest, described.digest, *configuration.diff_ids, *blobs)
+        return image
 
     def _layer_blob(self, diff_id: str) -> Descriptor:
         blobs = self.layer(diff_id).blobs
