@@ -24,6 +24,7 @@ import itertools
 import os
 import stat
 import threading
+from collections.abc import Callable
 
 from fusefs import marks, origin, syscalls
 from fusefs.layer import Directory
@@ -140,12 +141,20 @@ def copy_metadata(status: os.stat_result, source: bytes, directory: int, name: b
 
 
 class CopyUp(Recording):
-    """The merged view of a stack, with copy-up. For the parameters see `Table`."""
+    """The merged view of a stack, with copy-up. For the parameters see `Table`.
+
+    Attributes
+    ----------
+    moved
+        Called, under the tree's lock, with each object that was copied up and the inode number that it had before: a
+        driver whose kernel keeps statuses has them asked for again.
+    """
 
     def __init__(self, stack: Stack, options: Options | None = None) -> None:
         super().__init__(stack, options)
         self._serial = itertools.count(1)
         self._copying: dict[Node, threading.Lock] = {}
+        self.moved: Callable[[Node, int], None] | None = None
 
     @property
     def staging(self) -> Directory:
@@ -224,6 +233,8 @@ class CopyUp(Recording):
         node.status = None
         node.generation += 1
         self._note(EffectKind.COPIED_UP, node.path(), origin=number)
+        if self.moved is not None:
+            self.moved(node, node.inode)
 
     def _keep_origin(self, source: Directory, name: bytes, staged: bytes) -> bytes:
         """Write into a copy which lower object it was; return what was written."""
@@ -289,9 +300,12 @@ class CopyUp(Recording):
                 node.lower_name = b""
                 node.status = None
                 node.generation += 1
+                before = node.inode
                 if status.st_nlink > 1 and entry is None:
                     node.inode = self._inode(self.upper.device, made.st_ino)
                 self._note(EffectKind.COPIED_UP, where, origin=number, size=copied)
+                if self.moved is not None:
+                    self.moved(node, before)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(staged, dir_fd=self.staging.fd)

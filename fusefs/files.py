@@ -29,6 +29,9 @@ __all__ = ["Files", "OpenDirectory", "OpenFile"]
 _PASSED = os.O_ACCMODE | os.O_DSYNC | os.O_SYNC | os.O_NONBLOCK
 _FALLOC_KEEP_SIZE = 1
 
+#: What stands for the descriptor of a file that is not opened in its layer yet, and of one that is closed.
+_UNOPENED, _CLOSED = -1, -2
+
 
 class OpenFile:
     """An open file of the merged view.
@@ -40,7 +43,7 @@ class OpenFile:
     flags
         As given to open(2).
     fd
-        Descriptor of the file in its layer; may change when the data moves to the RW layer.
+        Descriptor of the file in its layer, negative where there is none: ask `Files.descriptor` for it.
     """
 
     __slots__ = ("fd", "flags", "generation", "node")
@@ -76,8 +79,12 @@ class Files(Renames):
     # Opening
 
     @recorded(Kind.OPEN)
-    def open(self, node: Node, flags: int) -> OpenFile:
-        """Open a file (open(2)); for writing it is copied up first, with O_TRUNC without its data."""
+    def open(self, node: Node, flags: int, *, deferred: bool = False) -> OpenFile:
+        """Open a file (open(2)); for writing it is copied up first, with O_TRUNC without its data.
+
+        With `deferred` the file in its layer is opened when its descriptor is first needed, unless it is cut: a driver
+        whose kernel reads and writes by itself needs none.
+        """
         if stat.S_ISLNK(node.kind):
             raise failure(errno.ELOOP)
         if node.is_directory:
@@ -87,9 +94,10 @@ class Files(Renames):
         if (writes or truncates) and node.kind == stat.S_IFREG:
             self.copy_up(node, limit=0 if truncates else None)
         with self.lock:
-            file = OpenFile(self.hold(node), -1, flags)
+            file = OpenFile(self.hold(node), _UNOPENED, flags)
             try:
-                file.fd = self._open_real(node, flags & _PASSED | (flags & os.O_TRUNC))
+                if truncates or not deferred:
+                    file.fd = self._open_real(node, flags & _PASSED | (flags & os.O_TRUNC))
             except BaseException:
                 self.release(node)
                 raise
@@ -148,14 +156,22 @@ class Files(Renames):
     @recorded(Kind.RELEASE)
     def close_file(self, file: OpenFile) -> None:
         """Close an open file."""
-        fd, file.fd = file.fd, -1
+        fd, file.fd = file.fd, _CLOSED
         if fd >= 0:
             os.close(fd)
+        if fd != _CLOSED:
             self.release(file.node)
 
     def descriptor(self, file: OpenFile) -> int:
         """Return the descriptor of the file where its data is now."""
         node = file.node
+        if file.fd < 0:
+            with self.lock:
+                if file.fd == _CLOSED:
+                    raise failure(errno.EBADF)
+                if file.fd == _UNOPENED:
+                    file.fd = self._open_real(node, file.flags & _PASSED)
+                    file.generation = node.generation
         if file.generation != node.generation:
             with self.lock:
                 if file.generation != node.generation:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from fusefs import marks, origin
 from fusefs.index import LinkIndex
@@ -42,6 +42,20 @@ class Tree(Table):
         """
         with self.lock:
             return self.hold(self._find(parent, name))
+
+    def lookup_each(self, parent: Node, names: Iterable[bytes]) -> list[Node | None]:
+        """Return what each name in a directory leads to, held for the caller; None for what is not there.
+
+        For a driver that answers a listing together with what the names lead to: not recorded, as the listing is.
+        """
+        found: list[Node | None] = []
+        with self.lock:
+            for name in names:
+                try:
+                    found.append(self.hold(self._find(parent, name)))
+                except OSError:
+                    found.append(None)
+        return found
 
     def _find(self, parent: Node, name: bytes) -> Node:
         """Return what a name leads to, not held; under the lock."""
