@@ -13,10 +13,13 @@ import ctypes
 import os
 import stat
 import sys
+import tempfile
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
 MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE = 0x1000, 0x2000, 0x4000, 0x40000
+
+MNT_DETACH = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -50,6 +53,23 @@ def open_the_way(paths: list[Path]) -> None:
             os.close(fd)
 
 
+def open_fuse() -> None:
+    """Cover /dev/fuse, where it is for root only, by one that everybody may open, as distributions have it."""
+    try:
+        status = os.stat("/dev/fuse")
+    except OSError:
+        return
+    if status.st_mode & 0o006 == 0o006:
+        return
+    place = tempfile.mkdtemp()
+    _mount("tmpfs", place, "tmpfs", 0)
+    os.mknod(f"{place}/fuse", stat.S_IFCHR, status.st_rdev)
+    os.chmod(f"{place}/fuse", 0o666)
+    _mount(f"{place}/fuse", "/dev/fuse", "", MS_BIND)
+    _libc.umount2(place.encode(), MNT_DETACH)
+    os.rmdir(place)
+
+
 def main(arguments: list[str]) -> None:
     """Do as the module's text says."""
     split = arguments.index("--")
@@ -60,6 +80,7 @@ def main(arguments: list[str]) -> None:
         raise OSError(number, os.strerror(number))
     _mount("", "/", "", MS_REC | MS_PRIVATE)
     open_the_way(sorted({Path(path).resolve() for path in paths}))
+    open_fuse()
     os.setgroups([])
     os.setgid(int(gid))
     os.setuid(int(uid))

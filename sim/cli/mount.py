@@ -6,6 +6,7 @@ mountpoint needs in `fusefs.mount`.
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from sim.cli.mountoptions import MountOptions, parse
 
 __all__ = ["command"]
 
-_DIRECTORY = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path)
 
 
 def _parsed(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> MountOptions:
@@ -27,12 +28,12 @@ def _parsed(context: click.Context, parameter: click.Parameter, values: tuple[st
 
 
 @click.command("mount")
-@click.argument("mountpoint", type=_DIRECTORY)
+@click.argument("mountpoint", type=_PATH)
 @click.option(
-    "--lower", multiple=True, type=_DIRECTORY, metavar="DIR", help="A read-only layer; each lies on those before it."
+    "--lower", multiple=True, type=_PATH, metavar="DIR", help="A read-only layer; each lies on those before it."
 )
-@click.option("--upper", type=_DIRECTORY, metavar="DIR", help="The RW layer, which takes all changes; none: read-only.")
-@click.option("--work", type=_DIRECTORY, metavar="DIR", help="An empty directory on the filesystem of the RW layer.")
+@click.option("--upper", type=_PATH, metavar="DIR", help="The RW layer, which takes all changes; none: read-only.")
+@click.option("--work", type=_PATH, metavar="DIR", help="An empty directory on the filesystem of the RW layer.")
 @click.option(
     "-o",
     "said",
@@ -45,12 +46,19 @@ def _parsed(context: click.Context, parameter: click.Parameter, values: tuple[st
 @click.option(
     "--driver", default="auto", metavar="NAME", help="The storage driver; auto chooses the best that works here."
 )
-@click.option("--journal", type=_DIRECTORY, metavar="FILE", help="Record the operations in this file.")
+@click.option("--journal", type=_PATH, metavar="FILE", help="Record the operations in this file.")
 @click.option(
     "--record",
     type=click.Choice(["all", "metadata", "none"]),
     default="all",
     help="What is recorded; metadata leaves out reads and writes of file data.",
+)
+@click.option(
+    "--log",
+    type=_PATH,
+    metavar="FILE",
+    default=os.devnull,
+    help="Where the serving process complains; by default nowhere.",
 )
 @click.option("--no-cache", is_flag=True, help="Follow changes that somebody makes in the read-only layers.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
@@ -63,6 +71,7 @@ def command(
     driver: str,
     journal: Path | None,
     record: str,
+    log: Path,
     no_cache: bool,
     quiet: bool,
 ) -> None:
@@ -87,7 +96,8 @@ def command(
     if not stack.lower and stack.upper is None:
         raise click.UsageError("no layer is named: give --lower DIR, or -o lowerdir=DIR.")
     options = replace(said.options, cache=not no_cache)
-    mounted = mount(stack, mountpoint, driver=driver, options=options, journal=journal, level=Level(record))
+    # A log of its own: a serving process that held on to our streams would keep a pipe open as long as it serves.
+    mounted = mount(stack, mountpoint, driver=driver, options=options, journal=journal, level=Level(record), log=log)
     if quiet:
         return
     server = f", process {mounted.pid}" if mounted.pid else ""
