@@ -154,6 +154,8 @@ class Recorder:
         exists = self.path.exists() and self.path.stat().st_size > 0
         if exists and not append:
             raise JournalError(f"{self.path}: there is a file of this name already; name another journal or remove it")
+        if exists:
+            Journal(self.path).close()  # a file that is no journal is not touched
         try:
             database = _connect(self.path, mode="rwc")
         except sqlite3.Error as error:
