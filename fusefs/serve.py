@@ -1,4 +1,4 @@
-"""The process that serves one mount. Started by `mount.py`, never by hand.
+"""The process that serves one mount. Started by `mount.py` or `dropin.py`, never by hand.
 
 Decided here and only here: what the process sets up before it serves, what it says to its starter, and how it ends.
 
@@ -15,6 +15,7 @@ import logging
 import os
 import resource
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -22,10 +23,12 @@ from fusefs import syscalls
 from fusefs.errors import FusefsError
 from fusefs.journal import JournalLayer, Level, Recorder
 from fusefs.marks import Format
+from fusefs.operation import Operation
+from fusefs.record import Record
 from fusefs.stack import Options, Redirect, Stack
 from fusefs.union import Union
 
-__all__ = ["Request", "main"]
+__all__ = ["Request", "main", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Request:
     metacopy: bool = False
     volatile: bool = False
     cache: bool = True
+    presentation: dict[str, object] | None = None
 
     def to_json(self) -> str:
         """Return the text that is passed to the process."""
@@ -64,6 +68,14 @@ class Request:
             volatile=self.volatile,
             cache=self.cache,
         )
+
+    def open_union(self) -> Union:
+        """Open the union; where something is presented differently from the layers, one that does so."""
+        if self.presentation is None:
+            return Union(self.stack(), self.options())
+        from fusefs.mapping import Presentation, PresentedUnion
+
+        return PresentedUnion(self.stack(), self.options(), Presentation.from_plain(self.presentation))
 
     def stack(self) -> Stack:
         """Return the directories."""
@@ -100,7 +112,21 @@ class _Answer:
 def main() -> int:
     """Serve the mount that standard input describes; return the exit status."""
     request = Request(**json.load(sys.stdin))
-    answer = _Answer(request.answer)
+    return run(request, _Answer(request.answer).say)
+
+
+def run(request: Request, say: Callable[[str], None], watch: Record | None = None) -> int:
+    """Serve a mount in this process until it is gone; return the exit status.
+
+    Parameters
+    ----------
+    request
+        What to serve.
+    say
+        Called with `ok` once the mount can be used, or with `error` and a text for people.
+    watch
+        Called with every operation, besides what is recorded.
+    """
     logging.basicConfig(filename=request.log, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     os.umask(0)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -110,33 +136,45 @@ def main() -> int:
     union: Union | None = None
     recorder: Recorder | None = None
     try:
-        union = Union(request.stack(), request.options())
+        union = request.open_union()
+        union.record = watch
         level = Level(request.level)
         if request.journal and level is not Level.NONE:
             layers = layers_of(request.stack(), request.names)
             recorder = Recorder(request.journal, layers, level=level, append=True)
-            union.record, union.takes = recorder, recorder.takes
-        _serve(request, union, answer)
+            union.record = recorder if watch is None else _both(recorder, watch)
+            union.takes = recorder.takes
+        _serve(request, union, say)
     except FusefsError as error:
-        answer.say(f"error {error}")
+        say(f"error {error}")
         return 1
     except OSError as error:
-        answer.say(f"error {request.mountpoint}: {error.strerror or error}")
+        say(f"error {request.mountpoint}: {error.strerror or error}")
         return 1
     finally:
         if recorder is not None:
             recorder.close()
         if union is not None:
             union.close()
-    answer.say(f"error {request.mountpoint}: the mount ended before it began; is the FUSE device usable?")
+    say(f"error {request.mountpoint}: the mount ended before it began; is the FUSE device usable?")
     return 0
 
 
-def _serve(request: Request, union: Union, answer: _Answer) -> None:
+def _both(recorder: Recorder, watch: Record) -> Record:
+    """Return what gives every operation to both."""
+
+    def record(operation: Operation, /) -> None:
+        recorder(operation)
+        watch(operation)
+
+    return record
+
+
+def _serve(request: Request, union: Union, say: Callable[[str], None]) -> None:
     """Run the driver until the mount is gone."""
 
     def ready() -> None:
-        answer.say("ok")
+        say("ok")
 
     if request.driver == "fuse-python":
         from fusefs.drivers import fusepython
