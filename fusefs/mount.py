@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fusefs import syscalls
+from fusefs.drivers.devfuse.options import Tuning
 from fusefs.errors import MountError
 from fusefs.journal import Level
 from fusefs.serve import Request
@@ -26,9 +29,12 @@ from fusefs.stack import Options, Stack
 __all__ = ["DRIVERS", "Mount", "choose_driver", "find_mount", "mount", "unmount"]
 
 #: The drivers by name, the best first.
-DRIVERS = ("fuse-python", "overlayfs")
+DRIVERS = ("devfuse", "fuse-python", "overlayfs")
 
 _SOURCE = "layerlab:"
+
+#: The first kernel whose protocol the driver devfuse speaks.
+_DEVFUSE_RELEASE = (5, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,7 @@ def mount(
     level: Level = Level.ALL,
     names: Sequence[str] = (),
     log: str | os.PathLike[str] | None = None,
+    tuning: Tuning | None = None,
 ) -> Mount:
     """Mount a stack of layers.
 
@@ -93,6 +100,8 @@ def mount(
         What the journal calls the read-only layers, the topmost first.
     log
         File for the messages of the serving process; standard error of this process if not given.
+    tuning
+        How the driver `devfuse` serves; other drivers do not heed it.
 
     Returns
     -------
@@ -119,7 +128,7 @@ def mount(
         mount_overlay(stack, where, options)
         return Mount(where, chosen, 0)
     _check_fuse()
-    pid = _start(stack, where, chosen, options, journal, level, names, log)
+    pid = _start(stack, where, chosen, options, journal, level, names, log, tuning or Tuning())
     return Mount(where, chosen, pid)
 
 
@@ -132,7 +141,12 @@ def choose_driver() -> str:
         None can.
     """
     _check_fuse()
-    return DRIVERS[0]
+    return "devfuse" if _kernel_release() >= _DEVFUSE_RELEASE else "fuse-python"
+
+
+def _kernel_release() -> tuple[int, ...]:
+    """Return the first two numbers of the kernel's release."""
+    return tuple(int(number) for number in re.findall(r"\d+", platform.release())[:2])
 
 
 def _check_fuse() -> None:
@@ -170,7 +184,7 @@ def _check_mountpoint(path: Path) -> None:
 
 def _start(
     stack: Stack, where: Path, driver: str, options: Options, journal: str | os.PathLike[str] | None,
-    level: Level, names: Sequence[str], log: str | os.PathLike[str] | None,
+    level: Level, names: Sequence[str], log: str | os.PathLike[str] | None, tuning: Tuning,
 ) -> int:  # fmt: skip
     """Start the serving process and wait until it serves; return its ID."""
     reading, writing = os.pipe()
@@ -209,6 +223,7 @@ def _start(
             metacopy=options.metacopy,
             volatile=options.volatile,
             cache=options.cache,
+            tuning=asdict(tuning),
         )
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -238,6 +253,7 @@ def _environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")}
     kept["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)
     kept["PYTHONUTF8"] = "1"
+    kept["PYTHONHASHSEED"] = "0"  # a listing's order is then the same on every mount
     return kept
 
 

@@ -1,0 +1,194 @@
+"""Which request is whose, and what becomes of errors.
+
+Decided here and only here: what is answered to a request that fails, that is malformed, or that this driver does not
+take; and that nothing that a request contains can end the mount.
+
+`Dispatcher.handle` needs no kernel: it takes the bytes of a request and returns those of the answer.
+
+Threads: any.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+import struct
+from collections.abc import Callable
+
+from fusefs import syscalls
+from fusefs.drivers.devfuse import wire
+from fusefs.drivers.devfuse.device import Device
+from fusefs.drivers.devfuse.opening import Opening
+from fusefs.drivers.devfuse.options import Tuning
+from fusefs.drivers.devfuse.wire import Opcode
+from fusefs.union import Union
+
+__all__ = ["Dispatcher"]
+
+_IN = wire.IN_HEADER.codec.unpack_from
+_IN_SIZE = wire.IN_HEADER.size
+_OUT = wire.OUT_HEADER.codec.pack
+_OUT_SIZE = wire.OUT_HEADER.size
+_OPEN = wire.OPEN_IN.codec.unpack_from
+
+#: Requests that are refused at once. ENOSYS is remembered by the kernel, which then does the thing itself (ACCESS,
+#: FLUSH, POLL, locks) or goes without (INTERRUPT, BMAP, STATX).
+_REFUSED = {
+    Opcode.GETLK: errno.ENOSYS,
+    Opcode.SETLK: errno.ENOSYS,
+    Opcode.SETLKW: errno.ENOSYS,
+    Opcode.ACCESS: errno.ENOSYS,
+    Opcode.FLUSH: errno.ENOSYS,
+    Opcode.INTERRUPT: errno.ENOSYS,
+    Opcode.BMAP: errno.ENOSYS,
+    Opcode.POLL: errno.ENOSYS,
+    Opcode.STATX: errno.ENOSYS,
+    Opcode.SETUPMAPPING: errno.ENOSYS,
+    Opcode.REMOVEMAPPING: errno.ENOSYS,
+    Opcode.IOCTL: errno.ENOTTY,
+}
+
+#: Requests that are never answered.
+_SILENT = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.NOTIFY_REPLY})
+
+#: Requests that may take long: whoever takes one lets another worker read the next.
+_SLOW = frozenset(
+    {
+        Opcode.READ, Opcode.FSYNC, Opcode.FSYNCDIR, Opcode.SYNCFS, Opcode.FALLOCATE, Opcode.COPY_FILE_RANGE,
+        Opcode.COPY_FILE_RANGE_64, Opcode.LSEEK, Opcode.READDIR, Opcode.RENAME, Opcode.RENAME2,
+    }
+)  # fmt: skip
+
+#: Requests that copy a file up, where that has not happened yet.
+_COPIES = frozenset({Opcode.SETATTR, Opcode.SETXATTR, Opcode.REMOVEXATTR, Opcode.OPEN})
+
+_LARGE = 1 << 16
+_WRITES = os.O_ACCMODE | os.O_TRUNC
+
+Handler = Callable[[int, memoryview], bytes | None]
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher(Opening):
+    """All requests. For the parameters see `Reading`."""
+
+    def __init__(self, union: Union, device: Device, tuning: Tuning) -> None:
+        super().__init__(union, device, tuning)
+        self._handlers: dict[int, Handler] = {
+            Opcode.LOOKUP: self.lookup,
+            Opcode.FORGET: self.forget,
+            Opcode.GETATTR: self.getattr,
+            Opcode.SETATTR: self.setattr,
+            Opcode.READLINK: self.readlink,
+            Opcode.SYMLINK: self.symlink,
+            Opcode.MKNOD: self.mknod,
+            Opcode.MKDIR: self.mkdir,
+            Opcode.UNLINK: self.unlink,
+            Opcode.RMDIR: self.rmdir,
+            Opcode.RENAME: self.rename,
+            Opcode.LINK: self.link,
+            Opcode.OPEN: self.open,
+            Opcode.READ: self.read,
+            Opcode.WRITE: self.write,
+            Opcode.STATFS: self.statfs,
+            Opcode.RELEASE: self.release,
+            Opcode.FSYNC: self.fsync,
+            Opcode.SETXATTR: self.setxattr,
+            Opcode.GETXATTR: self.getxattr,
+            Opcode.LISTXATTR: self.listxattr,
+            Opcode.REMOVEXATTR: self.removexattr,
+            Opcode.OPENDIR: self.opendir,
+            Opcode.READDIR: self.readdir,
+            Opcode.RELEASEDIR: self.releasedir,
+            Opcode.FSYNCDIR: self.fsyncdir,
+            Opcode.CREATE: self.create,
+            Opcode.DESTROY: self.destroy,
+            Opcode.NOTIFY_REPLY: self.destroy,
+            Opcode.BATCH_FORGET: self.batch_forget,
+            Opcode.FALLOCATE: self.fallocate,
+            Opcode.READDIRPLUS: self.readdirplus,
+            Opcode.RENAME2: self.rename2,
+            Opcode.LSEEK: self.lseek,
+            Opcode.COPY_FILE_RANGE: self.copy_file_range,
+            Opcode.SYNCFS: self.syncfs,
+            Opcode.TMPFILE: self.tmpfile,
+            Opcode.COPY_FILE_RANGE_64: self.copy_file_range_64,
+        }
+
+    def handle(self, request: memoryview) -> tuple[bytes, bytes] | None:
+        """Answer a request.
+
+        Parameters
+        ----------
+        request
+            Header and body, whole.
+
+        Returns
+        -------
+        tuple
+            The answer's header and what follows it; None for a request that is not answered.
+        """
+        if len(request) < _IN_SIZE:
+            return None
+        length, opcode, unique, node_id, uid, gid, pid, _, _ = _IN(request)
+        handler = self._handlers.get(opcode)
+        if handler is None:
+            return _OUT(_OUT_SIZE, -_REFUSED.get(opcode, errno.ENOSYS), unique), b""
+        self.union.caller.become(uid, gid, pid)
+        try:
+            answer = handler(node_id, request[_IN_SIZE:length])
+        except OSError as error:
+            code = error.errno or errno.EIO
+            answer = None
+        except (struct.error, ValueError, OverflowError) as error:
+            log.warning("%s of node %d is malformed: %s", _name(opcode), node_id, error)
+            code, answer = errno.EINVAL, None
+        except Exception:
+            log.exception("%s of node %d failed; answered EIO", _name(opcode), node_id)
+            code, answer = errno.EIO, None
+        else:
+            code = 0
+        if opcode in _SILENT:
+            return None
+        if answer is None:
+            return _OUT(_OUT_SIZE, -code, unique), b""
+        return _OUT(_OUT_SIZE + len(answer), 0, unique), answer
+
+    def is_slow(self, request: memoryview) -> bool:
+        """Tell whether a request may take long, so that somebody else should read the next one meanwhile."""
+        length, opcode, _, node_id, *_ = _IN(request)
+        if opcode in _SLOW:
+            return True
+        if opcode == Opcode.WRITE:
+            return bool(length > _LARGE)
+        if opcode == Opcode.LINK:
+            node_id = int.from_bytes(request[_IN_SIZE : _IN_SIZE + 8], "little")
+        elif opcode not in _COPIES or (opcode == Opcode.OPEN and not _OPEN(request, _IN_SIZE)[0] & _WRITES):
+            return False
+        known = self.nodes.get(node_id)
+        return known is not None and not known.node.data_in_upper and known.node.kind == stat.S_IFREG
+
+    def destroy(self, _node_id: int, _body: memoryview) -> bytes:
+        """DESTROY: nothing is left to do."""
+        return b""
+
+    def syncfs(self, _node_id: int, _body: memoryview) -> bytes:
+        """SYNCFS."""
+        union = self.union
+        if not union.read_only and not union.options.volatile:
+            fd = os.open(union.upper.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                syscalls.syncfs(fd)
+            finally:
+                os.close(fd)
+        return b""
+
+
+def _name(opcode: int) -> str:
+    try:
+        return Opcode(opcode).name
+    except ValueError:
+        return f"request {opcode}"

@@ -1,0 +1,295 @@
+"""Open files: through the page cache, directly, or in kernel passthrough.
+
+Decided here and only here: in which of the three ways a file is opened, and what keeps each from showing old data.
+
+- **Passthrough**: the kernel reads and writes the file in its layer by itself; we see only OPEN and RELEASE. All open
+  files of a node must use one backing ID, and none may use the page cache meanwhile (the kernel answers EIO else).
+- **Page cache**: the kernel asks for pages once, and keeps them while KEEP_CACHE says so. Small files are put there
+  before OPEN is answered, which saves the READ.
+- **Direct**: each read and write comes to us, so that it can be recorded.
+
+A node's first open file decides; the next ones follow it until the last is closed. So a file of a lower layer that is
+read while another program opens it for writing stays in the page cache, and the reader sees what is written. Only with
+passthrough of lower layers too the two have different backing files: then the node gets a new ID, and ESTALE makes the
+kernel look the name up again; who has the old one open goes on reading the old data.
+
+A file with setuid or setgid is never written in passthrough: the kernel leaves it to us to drop them, and we would not
+see the write.
+
+Threads: any; how nodes are open is changed under a lock of this module, under which no request waits for another.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import logging
+import os
+import stat
+import threading
+
+from fusefs.drivers.devfuse import wire
+from fusefs.drivers.devfuse.changing import Changing
+from fusefs.drivers.devfuse.device import Device
+from fusefs.drivers.devfuse.nodes import Known, State
+from fusefs.drivers.devfuse.options import Passthrough, Tuning
+from fusefs.drivers.devfuse.reading import take_name
+from fusefs.drivers.devfuse.wire import Fopen
+from fusefs.files import OpenFile
+from fusefs.node import Node
+from fusefs.table import failure
+from fusefs.union import Union
+
+__all__ = ["Opening"]
+
+_OPEN = wire.OPEN_IN.codec.unpack_from
+_OPEN_OUT = wire.OPEN_OUT.codec.pack
+_READ = wire.READ_IN.codec.unpack_from
+_WRITE = wire.WRITE_IN.codec.unpack_from
+_WRITE_OUT = wire.WRITE_OUT.codec.pack
+_MOST = 1 << 20
+
+#: Errors of registering a backing file that mean: not here, now and later.
+_NEVER = (errno.EPERM, errno.ELOOP, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL)
+
+log = logging.getLogger(__name__)
+
+
+class _Handle:
+    """An open file as the kernel knows it."""
+
+    __slots__ = ("file", "known", "passing")
+
+    def __init__(self, known: Known, file: OpenFile, passing: bool) -> None:
+        self.known = known
+        self.file = file
+        self.passing = passing
+
+
+class Opening(Changing):
+    """The requests about open files. For the parameters see `Reading`."""
+
+    def __init__(self, union: Union, device: Device, tuning: Tuning) -> None:
+        super().__init__(union, device, tuning)
+        self.passthrough = Passthrough.OFF
+        self.direct = False
+        self._handles: dict[int, _Handle] = {}
+        self._numbers = itertools.count(1)
+        self._modes = threading.Lock()
+        self._refused: set[int] = set()
+
+    # Opening
+
+    def open(self, node_id: int, body: memoryview) -> bytes:
+        """OPEN."""
+        flags, more = _OPEN(body)
+        known = self.nodes.find(node_id)
+        file = self.union.open(known.node, flags, deferred=True)
+        try:
+            if more & wire.OPEN_KILL_SUIDGID and flags & os.O_TRUNC:
+                self.drop_setuid(known.node)
+            return self._opened(known, file, fresh=False)
+        except BaseException:
+            self.union.close_file(file)
+            raise
+
+    def create(self, node_id: int, body: memoryview) -> bytes:
+        """CREATE: make a file and open it."""
+        flags, mode, umask, _ = wire.CREATE_IN.codec.unpack_from(body)
+        parent, name = self.nodes.find(node_id).node, take_name(body, 16)
+        node, file = self.union.create(parent, name, flags, stat.S_IMODE(self._mode(parent, mode, umask)))
+        return self._created(node, file)
+
+    def tmpfile(self, node_id: int, body: memoryview) -> bytes:
+        """TMPFILE: make a file without a name and open it."""
+        flags, mode, umask, _ = wire.CREATE_IN.codec.unpack_from(body)
+        parent = self.nodes.find(node_id).node
+        node, file = self.union.tmpfile(parent, flags, stat.S_IMODE(self._mode(parent, mode, umask)))
+        return self._created(node, file)
+
+    def _created(self, node: Node, file: OpenFile) -> bytes:
+        known = self.nodes.know(node)
+        try:
+            opened = self._opened(known, file, fresh=True)
+            self.union.hold(node)
+            entry = self.entry(node)
+        except BaseException:
+            self.union.close_file(file)
+            self._forget([(known.id, 1)])
+            raise
+        self._forget([(known.id, 1)])
+        return entry + opened
+
+    def _opened(self, known: Known, file: OpenFile, *, fresh: bool) -> bytes:
+        """Decide how a file is open, and return the answer."""
+        state, notify, backing = None, False, 0
+        if self.direct:
+            how = Fopen.DIRECT_IO | Fopen.PARALLEL_DIRECT_WRITES
+        elif known.node.kind != stat.S_IFREG:
+            how = Fopen.DIRECT_IO
+        else:
+            with self._modes:
+                state = known.state
+                if state is None:
+                    state = known.state = State()
+                if not state.caching and (state.passing or self._may_pass(known.node, file, fresh=fresh)):
+                    backing = self._backing(known, state, file)
+                if backing:
+                    how = Fopen.PASSTHROUGH
+                    state.passing += 1
+                    if file.writable:
+                        notify = not state.writers and not fresh
+                        state.writers += 1
+                        state.stale = True
+                else:
+                    how = self._cached(known, state, file)
+        if notify:
+            self.device.forget_status(known.id)
+        number = next(self._numbers)
+        self._handles[number] = _Handle(known, file, bool(backing))
+        return _OPEN_OUT(number, how | Fopen.NOFLUSH, backing)
+
+    def _cached(self, known: Known, state: State, file: OpenFile) -> Fopen:
+        """Open through the page cache; under the lock of modes, so that no page is being read while it is filled."""
+        how = Fopen(0) if state.stale or not self.valid else Fopen.KEEP_CACHE
+        if how and not state.filled and not state.caching and not file.writable:
+            state.filled = True
+            self._fill(known, file)
+        state.stale = False
+        state.caching += 1
+        return how
+
+    def _fill(self, known: Known, file: OpenFile) -> None:
+        """Put a small file into the page cache. Nobody has it open, so no page of it is locked by a waiting reader."""
+        status = self.union.real_status(known.node)
+        if 0 < status.st_size <= self.tuning.prefill and status.st_blocks:
+            try:
+                data = os.pread(self.union.descriptor(file), status.st_size, 0)
+            except OSError:
+                return
+            if len(data) == status.st_size:
+                self.device.store(known.id, data)
+
+    # Passthrough
+
+    def _may_pass(self, node: Node, file: OpenFile, *, fresh: bool) -> bool:
+        """Tell whether a node's first open file shall be in passthrough."""
+        if self.passthrough is Passthrough.OFF or (not node.data_in_upper and self.passthrough is not Passthrough.ALL):
+            return False
+        layer = node.data_layer
+        if layer in self._refused:
+            return False
+        if fresh or not file.writable:
+            return True
+        return not self.union.real_status(node).st_mode & (stat.S_ISUID | stat.S_ISGID)
+
+    def _backing(self, known: Known, state: State, file: OpenFile) -> int:
+        """Return the node's backing ID; 0 where there can be none.
+
+        Raises
+        ------
+        OSError
+            ESTALE where the data has moved to the RW layer while the old file is in use: the kernel looks the name up
+            again, finds another node ID, and opens that.
+        """
+        node = known.node
+        if state.backing and state.generation != node.generation:
+            if state.passing:
+                self.nodes.renew(node)
+                raise failure(errno.ESTALE)
+            self.device.backing_close(state.backing)
+            state.backing = 0
+        if not state.backing:
+            try:
+                state.backing = self.device.backing_open(self.union.descriptor(file))
+            except OSError as error:
+                if error.errno in _NEVER:
+                    self._refused.add(node.data_layer)
+                log.info("no passthrough for layer of %s: %s", node.path(), error)
+                return 0
+            state.generation = node.generation
+        return state.backing
+
+    # Open files
+
+    def _handle(self, number: int) -> _Handle:
+        handle = self._handles.get(number)
+        if handle is None:
+            raise failure(errno.EBADF)
+        return handle
+
+    def release(self, _node_id: int, body: memoryview) -> bytes:
+        """RELEASE."""
+        handle = self._handles.pop(wire.RELEASE_IN.codec.unpack_from(body)[0], None)
+        if handle is None:
+            raise failure(errno.EBADF)
+        state = handle.known.state
+        if state is not None and not self.direct:
+            with self._modes:
+                if handle.passing:
+                    state.passing -= 1
+                    state.writers -= handle.file.writable
+                elif state.caching:
+                    state.caching -= 1
+        self.union.close_file(handle.file)
+        return b""
+
+    def read(self, _node_id: int, body: memoryview) -> bytes:
+        """READ."""
+        number, offset, size, *_ = _READ(body)
+        return self.union.read(self._handle(number).file, min(size, _MOST), offset)
+
+    def write(self, _node_id: int, body: memoryview) -> bytes:
+        """WRITE."""
+        number, offset, size, flags, *_ = _WRITE(body)
+        handle = self._handle(number)
+        start = wire.WRITE_IN.size
+        written = self.union.write(handle.file, body[start : start + size], offset)
+        if flags & wire.WRITE_KILL_SUIDGID:
+            self.drop_setuid(handle.known.node)
+        return _WRITE_OUT(written, 0)
+
+    def fsync(self, _node_id: int, body: memoryview) -> bytes:
+        """FSYNC."""
+        number, flags, _ = wire.FSYNC_IN.codec.unpack_from(body)
+        self.union.fsync(self._handle(number).file, data_only=bool(flags & wire.FSYNC_FDATASYNC))
+        return b""
+
+    def fallocate(self, _node_id: int, body: memoryview) -> bytes:
+        """FALLOCATE."""
+        number, offset, length, mode, _ = wire.FALLOCATE_IN.codec.unpack_from(body)
+        if offset + length >= 1 << 63:
+            raise failure(errno.EFBIG)
+        self.union.fallocate(self._handle(number).file, mode, offset, length)
+        return b""
+
+    def lseek(self, _node_id: int, body: memoryview) -> bytes:
+        """LSEEK."""
+        number, offset, whence, _ = wire.LSEEK_IN.codec.unpack_from(body)
+        if whence not in (os.SEEK_DATA, os.SEEK_HOLE):
+            raise failure(errno.EINVAL)
+        return wire.LSEEK_OUT.codec.pack(self.union.lseek(self._handle(number).file, offset, whence))
+
+    def _copied(self, body: memoryview) -> int:
+        source, at, _, target, to, count, flags = wire.COPY_FILE_RANGE_IN.codec.unpack_from(body)
+        if flags:
+            raise failure(errno.EINVAL)
+        one, other = self._handle(source), self._handle(target)
+        return self.union.copy_range(one.file, at, other.file, to, min(count, 1 << 30))
+
+    def copy_file_range(self, _node_id: int, body: memoryview) -> bytes:
+        """COPY_FILE_RANGE."""
+        return _WRITE_OUT(self._copied(body), 0)
+
+    def copy_file_range_64(self, _node_id: int, body: memoryview) -> bytes:
+        """COPY_FILE_RANGE_64."""
+        return wire.COPY_FILE_RANGE_OUT.codec.pack(self._copied(body))
+
+    def close(self) -> None:
+        """Close what is still open, after the mount is gone."""
+        handles, self._handles = self._handles, {}
+        for handle in handles.values():
+            self.union.close_file(handle.file)
+        for state in self.nodes.states():
+            if state.backing:
+                self.device.backing_close(state.backing)

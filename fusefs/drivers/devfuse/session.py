@@ -1,0 +1,292 @@
+"""The life of a mount: INIT, the workers, the end.
+
+Decided here and only here: what is agreed on with the kernel, who reads the next request, and how the mount ends.
+
+Workers take turns (leader and followers): one reads and answers, request after request, while the others sleep. When a
+request may take long, the leader lets another one lead before it begins. So quick requests, which are most, never pay
+for a change of threads, and a copy-up never keeps anybody from a lookup. Each worker has a descriptor of its own and
+answers on the one that it has read from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import signal
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from fusefs import syscalls
+from fusefs.drivers.devfuse import wire
+from fusefs.drivers.devfuse.device import Device
+from fusefs.drivers.devfuse.dispatch import Dispatcher
+from fusefs.drivers.devfuse.options import Passthrough, Tuning
+from fusefs.drivers.devfuse.trace import Trace
+from fusefs.drivers.devfuse.wire import Init, Opcode
+from fusefs.errors import MountError
+from fusefs.operation import Kind
+from fusefs.union import Union
+
+__all__ = ["Session", "serve"]
+
+_IN_SIZE = wire.IN_HEADER.size
+_MOST = 1 << 20
+_BUFFER = _MOST + 8192
+
+#: Reading the device fails with these when there is no mount any more, …
+_GONE = (errno.ENODEV, errno.ECONNABORTED)
+#: … and with these when one should just read again.
+_AGAIN = (errno.ENOENT, errno.EINTR, errno.EAGAIN)
+
+#: What is wanted of the kernel, as far as it offers it.
+_WANTED = (
+    Init.ASYNC_READ | Init.ATOMIC_O_TRUNC | Init.BIG_WRITES | Init.DONT_MASK | Init.DO_READDIRPLUS
+    | Init.READDIRPLUS_AUTO | Init.ASYNC_DIO | Init.PARALLEL_DIROPS | Init.POSIX_ACL | Init.ABORT_ERROR | Init.MAX_PAGES
+    | Init.HANDLE_KILLPRIV_V2 | Init.SETXATTR_EXT | Init.INIT_EXT | Init.DIRECT_IO_ALLOW_MMAP
+)  # fmt: skip
+_CACHING = Init.CACHE_SYMLINKS | Init.NO_OPENDIR_SUPPORT | Init.EXPLICIT_INVAL_DATA
+
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """A mount that is being served.
+
+    Parameters
+    ----------
+    union
+        What is served.
+    device
+        The mount.
+    tuning
+        How.
+    """
+
+    def __init__(self, union: Union, device: Device, tuning: Tuning) -> None:
+        self.device = device
+        self.tuning = tuning
+        self.dispatcher = Dispatcher(union, device, tuning)
+        self.trace = Trace(tuning.trace) if tuning.trace else None
+        self.agreed = Init(0)
+        self.minor = 0
+        self._union = union
+        self._turn = threading.Lock()
+        self._ended = threading.Event()
+        self._requests = 0
+
+    # INIT
+
+    def negotiate(self) -> None:
+        """Read the first request and answer it.
+
+        Raises
+        ------
+        MountError
+            The kernel speaks a protocol that this driver does not.
+        """
+        buffer = bytearray(_BUFFER)
+        while True:
+            count = os.readv(self.device.fd, [buffer])
+            request = memoryview(buffer)[:count]
+            if self.trace is not None:
+                self.trace.request(request)
+            _, opcode, unique, *_ = wire.IN_HEADER.codec.unpack_from(request)
+            if opcode != Opcode.INIT:
+                raise MountError(f"/dev/fuse: the first request is {opcode} and not INIT; unmount and try again")
+            answer, done = self.agree(request[_IN_SIZE:])
+            header = wire.OUT_HEADER.codec.pack(wire.OUT_HEADER.size + len(answer), 0, unique)
+            os.writev(self.device.fd, (header, answer))
+            if self.trace is not None:
+                self.trace.answer(opcode, header, answer)
+            if done:
+                return
+
+    def agree(self, body: memoryview) -> tuple[bytes, bool]:
+        """Return the answer to INIT, and whether that settles it."""
+        major, minor, readahead, low = wire.INIT_IN.codec.unpack_from(body)
+        if major > wire.MAJOR:
+            return wire.INIT_OUT.codec.pack(wire.MAJOR, wire.MINOR, *(0,) * 22), False
+        if major < wire.MAJOR or minor < wire.OLDEST_MINOR:
+            raise MountError(
+                f"/dev/fuse: the kernel speaks FUSE {major}.{minor}, and this driver needs 7.31 (Linux 5.4);"
+                " use the driver 'fuse-python'"
+            )
+        offered = Init(low)
+        if low & Init.INIT_EXT and len(body) >= wire.INIT_IN_EXT.size:
+            offered |= wire.INIT_IN_EXT.codec.unpack_from(body)[4] << 32
+        wanted = _WANTED | (_CACHING if self._union.options.cache else Init.AUTO_INVAL_DATA)
+        dispatcher = self.dispatcher
+        dispatcher.direct = self._union.record is not None and self._union.takes(Kind.READ)
+        dispatcher.passthrough = self._passthrough()
+        if dispatcher.passthrough is not Passthrough.OFF:
+            wanted |= Init.PASSTHROUGH
+        self.agreed = offered & wanted
+        self.minor = min(minor, wire.MINOR)
+        if not self.agreed & Init.PASSTHROUGH:
+            dispatcher.passthrough = Passthrough.OFF
+        dispatcher.long_setxattr = bool(self.agreed & Init.SETXATTR_EXT)
+        flags = int(self.agreed)
+        return wire.INIT_OUT.codec.pack(
+            wire.MAJOR, self.minor, max(readahead, self.tuning.readahead), flags & 0xFFFFFFFF, 64, 48, _MOST, 1, 256, 0,
+            flags >> 32, 1 if self.agreed & Init.PASSTHROUGH else 0, 0, *(0,) * 11,
+        ), True  # fmt: skip
+
+    def _passthrough(self) -> Passthrough:
+        wanted = self.tuning.passthrough
+        if self.dispatcher.direct or not self._union.options.cache:
+            return Passthrough.OFF
+        if wanted is Passthrough.AUTO:
+            return Passthrough.ALL if self._union.read_only else Passthrough.UPPER
+        return wanted
+
+    # Serving
+
+    def run(self) -> None:
+        """Start the workers; return once they have ended, or `end` was called."""
+        threads = [
+            threading.Thread(target=self._work, args=(self.device.clone(),), name=f"devfuse-{number}", daemon=True)
+            for number in range(max(2, self.tuning.workers))
+        ]
+        for thread in threads:
+            thread.start()
+        self._ended.wait()
+
+    def end(self) -> None:
+        """Let `run` return."""
+        self._ended.set()
+
+    def _work(self, fd: int) -> None:
+        """Lead, and serve what may take long by the way, until the mount is gone."""
+        buffers = [bytearray(_BUFFER)]
+        whole = memoryview(buffers[0])
+        try:
+            while not self._ended.is_set():
+                with self._turn:
+                    count = self._lead(fd, buffers, whole)
+                if not count:
+                    break
+                self._serve(fd, whole[:count])
+        except Exception:
+            log.exception("a worker failed")
+        finally:
+            self._ended.set()
+            os.close(fd)
+
+    def _lead(self, fd: int, buffers: list[bytearray], whole: memoryview) -> int:
+        """Serve quick requests; return the size of the first one that may take long, 0 when the mount is gone."""
+        is_slow = self.dispatcher.is_slow
+        while not self._ended.is_set():
+            try:
+                count = os.readv(fd, buffers)
+            except OSError as error:
+                if error.errno in _AGAIN:
+                    continue
+                if error.errno not in _GONE:
+                    log.error("reading /dev/fuse: %s", error)
+                return 0
+            request = whole[:count]
+            try:
+                slow = is_slow(request)
+            except (struct.error, ValueError):
+                slow = False
+            if slow:
+                return count
+            self._serve(fd, request)
+        return 0
+
+    def _serve(self, fd: int, request: memoryview) -> None:
+        """Answer one request."""
+        if self.trace is not None:
+            self.trace.request(request)
+        answer = self.dispatcher.handle(request)
+        if answer is not None:
+            if self.trace is not None:
+                self.trace.answer(int.from_bytes(request[4:8], sys.byteorder), *answer)
+            try:
+                os.writev(fd, answer)
+            except OSError as error:
+                # Whoever asked is gone (ENOENT), or the mount is.
+                if error.errno not in (errno.ENOENT, *_GONE):
+                    log.error("answering: %s", error)
+        surplus = self.dispatcher.nodes.surplus()
+        if surplus:
+            threading.Thread(target=self.device.prune, args=(surplus,), daemon=True).start()
+
+    def close(self) -> None:
+        """Let go of everything, after the mount is gone."""
+        self.dispatcher.close()
+        self.device.close()
+        if self.trace is not None:
+            self.trace.close()
+
+
+def _read_further_ahead(mountpoint: str, size: int) -> None:
+    """Let the kernel read further ahead on a mount, where this process may say so."""
+    with contextlib.suppress(OSError), open("/proc/self/mountinfo", "rb") as table:
+        for line in reversed(table.readlines()):
+            words = line.split(b" ")
+            if words[4] == os.fsencode(mountpoint).replace(b" ", b"\\040"):
+                with open(b"/sys/class/bdi/%s/read_ahead_kb" % words[2], "wb", buffering=0) as setting:
+                    setting.write(b"%d" % (size >> 10))
+                return
+
+
+def serve(
+    union: Union, mountpoint: str, options: Sequence[str], ready: Callable[[], None], tuning: Tuning | None = None
+) -> None:
+    """Mount a union and serve it until it is unmounted, or the process is told to end.
+
+    Parameters
+    ----------
+    union
+        What to serve.
+    mountpoint
+        The directory to mount on.
+    options
+        Options of the mount, as `mount -o` has them.
+    ready
+        Called once the kernel has accepted the mount.
+    tuning
+        How to serve it.
+
+    Raises
+    ------
+    MountError
+        It cannot be mounted.
+    """
+    tuning = tuning or Tuning()
+    sys.setswitchinterval(0.001)
+    device = Device.mount(mountpoint, options)
+    session = Session(union, device, tuning)
+    told = False
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal told
+        told = True
+        session.end()
+
+    union.moved = session.dispatcher.copied_up
+    try:
+        session.negotiate()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, stop)
+        threading.Thread(target=_read_further_ahead, args=(mountpoint, tuning.readahead), daemon=True).start()
+        ready()
+        session.run()
+    finally:
+        if told:
+            _unmount(mountpoint)
+        union.moved = None
+        session.close()
+
+
+def _unmount(mountpoint: str) -> None:
+    """Take the mount away, now or when its last user is gone."""
+    with contextlib.suppress(OSError):
+        syscalls.umount(os.fsencode(mountpoint), syscalls.MNT_DETACH)
+        time.sleep(0)
