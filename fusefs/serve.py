@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fusefs import syscalls
 from fusefs.errors import FusefsError
@@ -52,6 +53,7 @@ class Request:
     metacopy: bool = False
     volatile: bool = False
     cache: bool = True
+    tuning: dict[str, Any] = field(default_factory=dict)
     presentation: dict[str, object] | None = None
 
     def to_json(self) -> str:
@@ -180,5 +182,9 @@ def _serve(request: Request, union: Union, say: Callable[[str], None]) -> None:
         from fusefs.drivers import fusepython
 
         fusepython.serve(union, request.mountpoint, request.mount_options, ready)
+    elif request.driver == "devfuse":
+        from fusefs.drivers.devfuse import Tuning, session
+
+        session.serve(union, request.mountpoint, request.mount_options, ready, Tuning.from_plain(request.tuning))
     else:
         raise FusefsError(f"there is no driver {request.driver!r}")
