@@ -33,6 +33,16 @@ _STORE = wire.NOTIFY_STORE_OUT.codec
 _PRUNE = wire.NOTIFY_PRUNE_OUT.codec
 _BACKING = wire.BACKING_MAP.codec
 
+#: Options that are flags of mount(2), and those that the kernel takes as text.
+_FLAGS = {
+    "ro": syscalls.MS_RDONLY,
+    "noexec": syscalls.MS_NOEXEC,
+    "noatime": syscalls.MS_NOATIME,
+    "sync": syscalls.MS_SYNCHRONOUS,
+    "dirsync": syscalls.MS_DIRSYNC,
+}
+_CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")
+
 #: What keeps a mount from being made directly by this process, so that fusermount3 is asked.
 _NOT_ALLOWED = (errno.EPERM, errno.EACCES)
 
@@ -58,7 +68,8 @@ class Device:
         mountpoint
             The directory.
         options
-            As `mount -o` has them: `fsname=`, `subtype=`, `ro`, `allow_other`, `dev`, `suid`.
+            As `mount -o` has them: `fsname=`, `subtype=`, `ro`, `allow_other`, `dev`, `suid`, `noexec`, `noatime`,
+            `sync`, `dirsync`, and SELinux's `context=` and its like.
 
         Raises
         ------
@@ -147,8 +158,9 @@ def _mount_directly(fd: int, mountpoint: str, options: Sequence[str]) -> None:
     """Call mount(2)."""
     values = dict(option.partition("=")[::2] for option in options)
     flags = 0
-    if "ro" in values:
-        flags |= syscalls.MS_RDONLY
+    for name, flag in _FLAGS.items():
+        if name in values:
+            flags |= flag
     if "dev" not in values:
         flags |= syscalls.MS_NODEV
     if "suid" not in values:
@@ -156,6 +168,7 @@ def _mount_directly(fd: int, mountpoint: str, options: Sequence[str]) -> None:
     data = f"fd={fd},rootmode=40000,user_id={os.geteuid()},group_id={os.getegid()},default_permissions"
     if "allow_other" in values:
         data += ",allow_other"
+    data += "".join(f",{name}={values[name]}" for name in _CONTEXTS if name in values)
     kind = "fuse." + values["subtype"] if "subtype" in values else "fuse"
     source = os.fsencode(values.get("fsname", "fuse"))
     syscalls.mount(source, os.fsencode(mountpoint), kind.encode(), flags, data.encode())
