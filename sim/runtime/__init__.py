@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         Mapping,
         Namespaces,
         Overlay,
+        Port,
         ProcessSpec,
         Rlimit,
         Tmpfs,
@@ -85,6 +86,7 @@ __all__ = [
     "Namespaces",
     "NotRunningError",
     "Overlay",
+    "Port",
     "Process",
     "ProcessSpec",
     "Result",
@@ -118,7 +120,18 @@ _HOMES = {
         "UnsupportedError",
     ),
     "process": ("Process", "Result"),
-    "spec": ("Bind", "Interface", "Limits", "Mapping", "Namespaces", "Overlay", "ProcessSpec", "Rlimit", "Tmpfs"),
+    "spec": (
+        "Bind",
+        "Interface",
+        "Limits",
+        "Mapping",
+        "Namespaces",
+        "Overlay",
+        "Port",
+        "ProcessSpec",
+        "Rlimit",
+        "Tmpfs",
+    ),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 

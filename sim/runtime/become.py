@@ -43,10 +43,12 @@ def become(spec: ProcessSpec, seccomp: bytes, death_signal: int = 0) -> None:
     if seccomp and not spec.no_new_privileges:
         # Without no_new_privs a filter takes CAP_SYS_ADMIN, which is gone after the next step.
         syscalls.load_filter(seccomp)
+    entered = _try_cwd(spec.cwd)
     _give_up(spec, identity)
-    _enter_cwd(spec.cwd)
+    _enter_cwd(spec.cwd, entered)
     path = find_command(spec.args[0], environment.get("PATH", DEFAULT_PATH))
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these, and a child would inherit that
+    # Python ignores some signals, and so may the caller; a child would inherit that.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if death_signal:  # a change of user clears it
@@ -126,11 +128,9 @@ def _give_up(spec: ProcessSpec, identity: Identity) -> None:
         if not mask >> number & 1:
             syscalls.bounding_drop(number)
     try:
-        os.setgroups(identity.groups)
-    except PermissionError:
-        if identity.groups:  # a user namespace without mapped groups may not set any
-            raise
-    try:
+        if identity.groups or os.getgroups():
+            with contextlib.suppress(PermissionError if not identity.groups else ()):
+                os.setgroups(identity.groups)  # forbidden in a user namespace with a single group
         os.setresgid(identity.gid, identity.gid, identity.gid)
         os.setresuid(identity.uid, identity.uid, identity.uid)
     except OSError as error:
@@ -143,9 +143,18 @@ def _give_up(spec: ProcessSpec, identity: Identity) -> None:
         syscalls.ambient_clear()
 
 
-def _enter_cwd(path: str) -> None:
-    try:
+def _try_cwd(path: str) -> bool:
+    """Enter the working directory as root, for the user may not be allowed to, as runc does."""
+    with contextlib.suppress(OSError):
         os.chdir(path)
+        return True
+    return False
+
+
+def _enter_cwd(path: str, entered: bool) -> None:
+    try:
+        if not entered:  # or only the user may, as on a filesystem of theirs
+            os.chdir(path)
         inside = os.getcwd()
     except OSError as error:
         raise ContainerError(

@@ -254,7 +254,7 @@ class ControlGroup:
                 ("memory", "memory.memsw.limit_in_bytes", str(swap), _no("swap limit", "Memory limited without swap.")),
             ]
             # Neither may pass the other on the way: when the limit grows, that of memory and swap grows first.
-            found += both[::-1] if 0 <= self._number("memory", "memory.memsw.limit_in_bytes") < limits.memory else both
+            found += both[::-1] if 0 < self._number("memory", "memory.memsw.limit_in_bytes") < limits.memory else both
         if limits.memory_reservation:
             text = _no("memory soft limit", "Limitation discarded.")
             found.append(("memory", "memory.soft_limit_in_bytes", str(limits.memory_reservation), text))

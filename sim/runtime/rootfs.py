@@ -227,7 +227,7 @@ class Rootfs:
 
     def _make_cwd(self) -> None:
         if self.spec.cwd != "/":
-            with contextlib.suppress(OSError):  # changing into it reports what is wrong
+            with contextlib.suppress(OSError, ContainerError):  # changing into it reports what is wrong
                 os.close(self._open(self.spec.cwd, directory=True))
 
     def _open(self, path: str, *, directory: bool, links: bool = True) -> int:
@@ -286,9 +286,7 @@ class Rootfs:
                 return
             raise
         if stat.S_ISDIR(os.fstat(target).st_mode):
-            self._attach(
-                sys.new_filesystem("tmpfs", {"size": "0"}, sys.MOUNT_RDONLY | _QUIET & ~sys.MOUNT_NODEV), target
-            )
+            self._attach(sys.new_filesystem("tmpfs", None, sys.MOUNT_RDONLY | _QUIET & ~sys.MOUNT_NODEV), target)
             return
         null = os.open("/dev/null", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         state = os.fstat(null)

@@ -13,6 +13,7 @@ import functools
 import json
 import os
 import platform
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,9 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686"
 #: Those that a processor runs beside its own, and by whose calls a filter for that one alone would be passed by.
 _RELATED = {"x86_64": (b"x86", b"x32"), "aarch64": (b"arm",), "s390x": (b"s390",)}
 _ATTRIBUTE_NO_NEW_PRIVS, _ATTRIBUTE_OPTIMIZE = 3, 8
-_HIGHEST_CALL = 1024
+#: How the kernel names an architecture to a filter (linux/audit.h).
+_AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "riscv64": 0xC00000F3}
+_X32 = 0x40000000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Rules, and what happens to the rest; `newer` to the calls that libseccomp does not know, where that differs."""
+    """Rules, and what happens to the rest; `newer` to calls with a higher number than any that is named."""
 
     default: int
     rules: tuple[Rule, ...]
@@ -167,14 +170,12 @@ def _library() -> ctypes.CDLL:
         text = "libseccomp.so.2 is missing: install it (Debian: libseccomp2) or use --security-opt seccomp=unconfined"
         raise UnsupportedError(text) from error
     library.seccomp_init.restype = ctypes.c_void_p
-    library.seccomp_syscall_resolve_num_arch.restype = ctypes.c_void_p
     return library
 
 
 def _compile(profile: Profile) -> bytes:
     library = _library()
-    default = profile.default if profile.newer is None else profile.newer
-    context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(default)))
+    context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(profile.default)))
     if not context:
         raise UnsupportedError("libseccomp can make no filter with this default action")
     try:
@@ -182,53 +183,53 @@ def _compile(profile: Profile) -> bytes:
             library.seccomp_arch_add(context, library.seccomp_arch_resolve_name(related))
         library.seccomp_attr_set(context, _ATTRIBUTE_NO_NEW_PRIVS, ctypes.c_uint32(0))
         library.seccomp_attr_set(context, _ATTRIBUTE_OPTIMIZE, ctypes.c_uint32(2))
-        named = set()
-        for rule in profile.rules:
-            for name in rule.names:
-                named.add(name)
-                _add(library, context, rule, name, default)
-        if profile.newer is not None:
-            others = Rule(tuple(sorted(_known(library) - named)), profile.default)
-            for name in others.names:
-                _add(library, context, others, name, default)
+        highest = max(
+            [_add(library, context, rule, n, profile.default) for rule in profile.rules for n in rule.names], default=0
+        )
         file = os.memfd_create("seccomp", os.MFD_CLOEXEC)
         try:
             result = library.seccomp_export_bpf(context, file)
             if result < 0:
                 raise UnsupportedError(f"libseccomp cannot compile the profile: {os.strerror(-result)}")
-            return os.pread(file, os.fstat(file).st_size, 0)
+            return _newer(profile.newer, highest) + os.pread(file, os.fstat(file).st_size, 0)
         finally:
             os.close(file)
     finally:
         library.seccomp_release(context)
 
 
-def _known(library: ctypes.CDLL) -> set[str]:
-    """Return the names of the system calls of this architecture that the library knows."""
-    native = library.seccomp_arch_native()
-    found = set()
-    for number in range(_HIGHEST_CALL):
-        pointer = library.seccomp_syscall_resolve_num_arch(ctypes.c_uint32(native), number)
-        if pointer:
-            found.add((ctypes.string_at(pointer)).decode())
-            _free(ctypes.c_void_p(pointer))
-    return found
+def _newer(action: int | None, highest: int) -> bytes:
+    """Return the instructions that go first: calls that are newer than the profile get an answer of their own.
+
+    Programs try a new call and fall back on an old one when there is no such call (ENOSYS), not when it is forbidden.
+    """
+    here = _AUDIT.get(platform.machine())
+    if action is None or here is None:
+        return b""
+    load, equal, greater, greater_equal, end = 0x20, 0x15, 0x25, 0x35, 0x06
+    program = (
+        (load, 0, 0, 4),  # the architecture
+        (equal, 0, 4, here),
+        (load, 0, 0, 0),  # the number
+        (greater, 0, 2, highest),
+        (greater_equal, 1, 0, _X32),  # x32 counts from here: libseccomp's part knows what to do
+        (end, 0, 0, action),
+    )
+    return b"".join(struct.pack("=HBBI", *each) for each in program)
 
 
-def _free(pointer: ctypes.c_void_p) -> None:
-    ctypes.CDLL(None).free(pointer)
-
-
-def _add(library: ctypes.CDLL, context: ctypes.c_void_p, rule: Rule, name: str, default: int) -> None:
-    number = library.seccomp_syscall_resolve_name(name.encode())
+def _add(library: ctypes.CDLL, context: ctypes.c_void_p, rule: Rule, name: str, default: int) -> int:
+    """Add a rule for one call; return the call's number here, or one below zero."""
+    number: int = library.seccomp_syscall_resolve_name(name.encode())
     if number == -1 or rule.action == default:  # of another architecture, or newer than the library; or nothing new
-        return
+        return number
     packed = _pack(rule.arguments)
     result = library.seccomp_rule_add_array(
         context, ctypes.c_uint32(rule.action), number, len(rule.arguments), packed if rule.arguments else None
     )
     if result < 0 and -result not in (errno.EDOM, errno.EEXIST):
         raise UnsupportedError(f"libseccomp refuses the rule for {name}: {os.strerror(-result)}")
+    return number
 
 
 def _pack(arguments: Iterable[Argument]) -> Any:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from sim.runtime import Bind, Process, ProcessSpec, Result
 
 BUSYBOX = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.access(path, os.X_OK)), None)
 
@@ -18,6 +23,7 @@ def build_rootfs(root: Path) -> Path:
     assert BUSYBOX is not None
     for name in ("bin", "etc", "proc", "sys", "dev", "tmp", "root", "srv"):
         (root / name).mkdir(parents=True)
+    root.chmod(0o755)
     (root / "tmp").chmod(0o1777)
     shutil.copy2(BUSYBOX, root / "bin/busybox")
     for name in subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split():
@@ -70,3 +76,54 @@ def _nothing_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if time.monotonic() > deadline:
             pytest.fail(f"left behind: {left}")
         time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Box:
+    """Runs commands in containers on one root filesystem."""
+
+    rootfs: Path
+
+    def spec(self, *args: str, **wishes: Any) -> ProcessSpec:
+        return ProcessSpec(args=args, **{"rootfs": self.rootfs, **wishes})
+
+    def run(self, *args: str, **wishes: Any) -> Result:
+        return Process(self.spec(*args, **wishes)).run(capture=True, timeout=30)
+
+    def sh(self, script: str, **wishes: Any) -> str:
+        """Return what a script wrote, which must have succeeded."""
+        result = self.run("sh", "-c", script, **wishes)
+        assert result.code == 0, (result.code, result.stderr)
+        return result.stdout.decode()
+
+
+@pytest.fixture
+def box(rootfs: Path) -> Box:
+    return Box(rootfs)
+
+
+@pytest.fixture
+def debian(tmp_path: Path) -> Box:
+    """A box that has this machine's own programs, read-only: for what busybox cannot ask."""
+    root = tmp_path / "debian"
+    for name in ("proc", "sys", "dev", "tmp", "etc", "usr"):
+        (root / name).mkdir(parents=True)
+    for name in ("bin", "sbin", "lib", "lib64"):
+        if Path(f"/{name}").is_symlink():
+            (root / name).symlink_to(os.readlink(f"/{name}"))
+    root.chmod(0o755)
+    if not Path("/usr/bin/python3").exists() or not (root / "bin").is_symlink():
+        pytest.skip("needs a merged /usr with a python3 in it")
+    return DebianBox(root)
+
+
+@dataclass(frozen=True)
+class DebianBox(Box):
+    def spec(self, *args: str, **wishes: Any) -> ProcessSpec:
+        mounts = (Bind(Path("/usr"), "/usr", read_only=True), *wishes.pop("mounts", ()))
+        return super().spec(*args, mounts=mounts, **wishes)
+
+    def python(self, code: str, **wishes: Any) -> str:
+        result = self.run("/usr/bin/python3", "-I", "-c", textwrap.dedent(code), **wishes)
+        assert result.code == 0, result.stderr.decode()
+        return result.stdout.decode().strip()

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sim.runtime import Container, ContainerError, ControlGroup, InvalidSpecError, Layout, Limits, check_limits
+
+MIB = 1 << 20
+
+HYBRID = """\
+30 29 0:26 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
+31 29 0:27 /docker/abc /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+32 29 0:28 / /sys/fs/cgroup/pids rw,relatime shared:9 - cgroup cgroup rw,pids
+33 29 0:29 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+34 29 0:30 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+"""
+
+
+def test_each_controller_is_looked_for_by_itself() -> None:
+    layout = Layout.read(HYBRID, "3:cpu,cpuacct:/a/b\n4:memory:/docker/abc/x\n5:pids:/\n0::/\n")
+    root = Path("/sys/fs/cgroup")
+    assert layout.legacy == {
+        "cpu": root / "cpu,cpuacct/a/b",
+        "cpuacct": root / "cpu,cpuacct/a/b",
+        "memory": root / "memory/x",
+        "pids": root / "pids",
+    }
+    assert not layout.is_unified
+    assert layout.available() == {"cpu", "cpuacct", "memory", "pids"}
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        (Limits(memory=4 * MIB), "Minimum memory limit allowed is 6MB"),
+        (Limits(memory_swap=8 * MIB), "You should always set the Memory limit when using Memoryswap limit"),
+        (Limits(memory=9 * MIB, memory_swap=8 * MIB), "Minimum memoryswap limit should be larger than memory limit"),
+        (Limits(memory=9 * MIB, memory_reservation=10 * MIB), "less than memory reservation"),
+        (Limits(nano_cpus=3_000_000_000), r"Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available"),
+        (Limits(nano_cpus=-1), "Range of CPUs"),
+        (Limits(cpu_shares=-1), "invalid CPU shares"),
+    ],
+)
+def test_limits_that_no_container_can_have(limits: Limits, text: str) -> None:
+    with pytest.raises(InvalidSpecError, match=text):
+        check_limits(limits, processors=2)
+
+
+class TestUnified:
+    """Version 2 on a tree of plain files: which file gets which text. The kernel's own tree makes the files itself."""
+
+    @pytest.fixture
+    def layout(self, tmp_path: Path) -> Layout:
+        (tmp_path / "cgroup.controllers").write_text("cpuset cpu io memory hugetlb pids\n")
+        (tmp_path / "cgroup.subtree_control").touch()
+        return Layout.read(f"29 1 0:9 / {tmp_path} rw - cgroup2 cgroup2 rw\n", "0::/user.slice\n")
+
+    @pytest.fixture
+    def group(self, layout: Layout) -> ControlGroup:
+        group = ControlGroup("layerlab/c1", layout)
+        place = group.places[""]
+        place.mkdir(parents=True)
+        for (
+            name
+        ) in "memory.max memory.swap.max memory.low cpu.max cpu.weight cpuset.cpus pids.max cgroup.freeze".split():  # noqa: SIM905
+            (place / name).touch()
+        return group
+
+    def text(self, group: ControlGroup, name: str) -> str:
+        return (group.places[""] / name).read_text()
+
+    def test_limits(self, group: ControlGroup) -> None:
+        limits = Limits(
+            memory=64 * MIB,
+            memory_swap=96 * MIB,
+            memory_reservation=32 * MIB,
+            nano_cpus=1_500_000_000,
+            cpu_shares=1024,
+            cpuset_cpus="0-1",
+            pids=100,
+        )
+        assert group.create(limits) == []
+        assert self.text(group, "memory.max") == str(64 * MIB)
+        assert self.text(group, "memory.swap.max") == str(32 * MIB)
+        assert self.text(group, "memory.low") == str(32 * MIB)
+        assert self.text(group, "cpu.max") == "150000 100000"
+        assert self.text(group, "cpu.weight") == "39"  # what systemd and runc make of 1024 shares
+        assert self.text(group, "cpuset.cpus") == "0-1"
+        assert self.text(group, "pids.max") == "100"
+
+    def test_swap_is_as_docker_counts_it(self, group: ControlGroup) -> None:
+        group.apply(Limits(memory=64 * MIB))
+        assert self.text(group, "memory.swap.max") == str(64 * MIB)
+        group.apply(Limits(memory=64 * MIB, memory_swap=-1, pids=-1))
+        assert self.text(group, "memory.swap.max") == "max"
+        assert self.text(group, "pids.max") == "max"
+
+    @pytest.mark.parametrize(("shares", "weight"), [(2, "1"), (262144, "10000"), (999999, "10000"), (1, "1")])
+    def test_the_ends_of_the_weights(self, group: ControlGroup, shares: int, weight: str) -> None:
+        group.apply(Limits(cpu_shares=shares))
+        assert self.text(group, "cpu.weight") == weight
+
+    def test_parents_pass_the_controllers_on(self, layout: Layout, group: ControlGroup, tmp_path: Path) -> None:
+        (tmp_path / "layerlab/cgroup.subtree_control").touch()
+        group.create()
+        # A plain file keeps the last word alone; the kernel's would add them up.
+        assert (tmp_path / "cgroup.subtree_control").read_text() == "+pids"
+        assert (tmp_path / "layerlab/cgroup.subtree_control").read_text() == "+pids"
+
+    def test_a_controller_that_is_missing_is_said(self, group: ControlGroup) -> None:
+        for name in ("memory.max", "memory.swap.max"):
+            (group.places[""] / name).unlink()
+        warnings = group.apply(Limits(memory=64 * MIB))
+        assert any("does not support memory limit" in warning for warning in warnings)
+        assert len(warnings) == 2
+
+    def test_figures(self, group: ControlGroup) -> None:
+        texts = {
+            "memory.current": "4096\n",
+            "memory.max": "max\n",
+            "memory.peak": "8192\n",
+            "memory.stat": "anon 100\ninactive_file 1024\n",
+            "cpu.stat": "usage_usec 2500\nuser_usec 1500\nsystem_usec 1000\nnr_throttled 3\nthrottled_usec 7\n",
+            "pids.current": "3\n",
+            "pids.max": "100\n",
+            "io.stat": "8:0 rbytes=10 wbytes=20 rios=1 wios=2\n8:16 rbytes=1 wbytes=2\n",
+            "memory.events": "low 0\noom 1\noom_kill 1\n",
+        }
+        for name, text in texts.items():
+            (group.places[""] / name).write_text(text)
+        stats = group.stats()
+        assert (stats.memory, stats.memory_limit, stats.memory_inactive, stats.memory_peak) == (4096, 0, 1024, 8192)
+        assert (stats.cpu_total, stats.cpu_user, stats.cpu_system) == (2_500_000, 1_500_000, 1_000_000)
+        assert (stats.pids, stats.pids_limit, stats.read_bytes, stats.written_bytes) == (3, 100, 11, 22)
+        assert group.out_of_memory()
+
+    def test_freezing(self, group: ControlGroup) -> None:
+        (group.places[""] / "cgroup.events").write_text("populated 1\nfrozen 1\n")
+        group.freeze()
+        assert self.text(group, "cgroup.freeze") == "1"
+        assert group.frozen()
+
+
+@pytest.fixture
+def start(box: Any, tmp_path: Path, needs_root: None) -> Iterator[Any]:
+    containers: list[Container] = []
+
+    def begin(*args: str, **wishes: Any) -> Container:
+        place = tmp_path / f"c{len(containers)}"
+        place.mkdir()
+        name = f"layerlab/lltest-{os.getpid()}-{len(containers)}"
+        container = Container.create(place, box.spec(*args, cgroup=name, **wishes))
+        containers.append(container)
+        container.start()
+        return container
+
+    yield begin
+    for container in containers:
+        container.stop(timeout=0)
+
+
+def needs(*controllers: str) -> None:
+    missing = set(controllers) - Layout.of_machine().available()
+    if missing:
+        pytest.skip(f"this machine has no control groups for {', '.join(sorted(missing))}")
+
+
+def test_a_memory_hog_is_killed(start: Any) -> None:
+    needs("memory")
+    script = "x=0123456789; while :; do x=$x$x; done"
+    container = start("sh", "-c", script, limits=Limits(memory=32 * MIB))
+    assert container.wait(30) == 137
+    assert container.status().out_of_memory
+    quiet = start("true", limits=Limits(memory=32 * MIB))
+    quiet.wait(10)
+    assert not quiet.status().out_of_memory
+
+
+def test_a_fork_bomb_is_held(start: Any) -> None:
+    needs("pids")
+    container = start("sh", "-c", "bomb() { bomb | bomb & }; bomb; sleep 100", limits=Limits(pids=20))
+    time.sleep(0.3)
+    stats = container.stats()
+    assert stats.pids <= 20 == stats.pids_limit
+    assert len(container.processes()) <= 20
+    assert container.stop(timeout=0) == 137
+
+
+def test_a_processor_limit_throttles(start: Any) -> None:
+    needs("cpu", "cpuacct")
+    container = start("sh", "-c", "while :; do :; done", limits=Limits(nano_cpus=200_000_000))
+    time.sleep(0.2)
+    before, began = container.stats().cpu_total, time.monotonic()
+    time.sleep(1)
+    share = (container.stats().cpu_total - before) / 1e9 / (time.monotonic() - began)
+    assert share < 0.3
+    assert container.stats().throttled_periods > 0
+
+
+def test_a_paused_container_stands_still(start: Any) -> None:
+    needs("freezer")
+    container = start("sh", "-c", "while :; do :; done")
+    container.pause()
+    assert container.status().phase == "paused"
+    before = container.stats().cpu_total
+    time.sleep(0.2)
+    assert container.stats().cpu_total == before
+    with pytest.raises(ContainerError, match="is paused"):
+        container.execution(container_spec(container))
+    container.unpause()
+    assert container.status().phase == "running"
+    container.pause()
+    assert container.stop(timeout=5) == 137  # a shell that is process 1 has no handler for TERM
+
+
+def container_spec(container: Container) -> Any:
+    from sim.runtime import ProcessSpec
+
+    return ProcessSpec(args=("true",), rootfs=container.directory)
+
+
+def test_limits_change_while_it_runs(start: Any) -> None:
+    needs("memory", "pids")
+    container = start("sleep", "100", limits=Limits(memory=32 * MIB, pids=10))
+    for memory, pids in ((128 * MIB, 50), (16 * MIB, 5)):
+        container.update(Limits(memory=memory, pids=pids))
+        stats = container.stats()
+        assert (stats.memory_limit, stats.pids_limit) == (memory, pids)
+
+
+def test_devices_are_held(start: Any, box: Any) -> None:
+    needs("devices")
+    place = Path(Layout.of_machine().legacy["devices"], "layerlab", f"lltest-{os.getpid()}-0")
+    start("sleep", "100")
+    rules = place.joinpath("devices.list").read_text().splitlines()
+    assert "c 1:3 rwm" in rules
+    assert "a *:* rwm" not in rules
+    assert "b *:* m" in rules
+
+
+def test_a_process_in_the_hosts_pid_namespace_leaves_nothing(start: Any) -> None:
+    from sim.runtime import Namespaces
+
+    needs("pids")
+    container = start("sh", "-c", "(setsid sleep 4711 &); sleep 0.1", namespaces=Namespaces(pid="host"))
+    container.wait(10)
+    assert container.processes() == []
+
+
+def test_a_limit_out_of_range_leaves_nothing(start: Any) -> None:
+    needs("cpuset")
+    with pytest.raises(ContainerError, match=r"cpuset\.cpus"):
+        start("true", limits=Limits(cpuset_cpus="5000"))
