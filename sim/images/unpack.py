@@ -261,6 +261,8 @@ class _Unpacking:
         parent = self._directory(parent_path)
         try:
             marks.whiteout_device(parent, hidden)
+            modified = min(max(entry.modified, _EARLIEST), _LATEST)
+            os.utime(hidden, ns=(modified, modified), dir_fd=parent, follow_symlinks=False)
             self.entries += 1
         except FileExistsError:
             if stat.S_ISDIR(os.stat(hidden, dir_fd=parent, follow_symlinks=False).st_mode):

@@ -262,7 +262,7 @@ class RegistryClient:
         for attempt in self._session.attempts():
             with attempt:
                 if attempt.number:
-                    done, location = self._standing(location, scope)
+                    done, location = self._standing(repository, digest, location)
                 while done < size:
                     count = min(_UPLOAD, size - done)
                     headers = {
@@ -284,9 +284,17 @@ class RegistryClient:
                         raise failure(self.endpoint.host, response)
                 return
 
-    def _standing(self, location: str, scope: str) -> tuple[int, str]:
-        """Ask how much of an upload the registry has."""
-        response = self._session.request("GET", location, scope, good=(204, 200, 202))
+    def _standing(self, repository: str, digest: str, location: str) -> tuple[int, str]:
+        """Ask how much of an upload the registry has, and where it goes on; begin anew where it does not.
+
+        The reference registry forgets an upload whose last piece broke off, others know where it broke.
+        """
+        try:
+            response = self._session.request("GET", location, _push(repository), good=(204, 200, 202))
+        except RegistryError as error:
+            if error.status not in (400, 404, 416):
+                raise
+            return 0, self.start_upload(repository, digest) or location
         _, _, last = response.headers.get("range", "").partition("-")
         has = int(last) + 1 if last.isdigit() and last != "0" else 0
         return has, self._location(response) if response.headers.get("location") else location

@@ -173,26 +173,26 @@ class Session:
     # -- authentication
 
     def _answer(self, response: httpx.Response, scope: str) -> bool:
-        """Answer a challenge; tell whether the request is worth another try."""
+        """Answer a challenge; tell whether the request is worth another try: not with what was refused just now."""
+        sent = response.request.headers.get("authorization")
         for challenge in response.headers.get_list("www-authenticate"):
             kind, _, rest = challenge.strip().partition(" ")
             fields = {key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(rest)}
             if kind.lower() == "bearer":
-                return self._bearer(fields, scope)
+                return self._bearer(fields, scope, sent)
             if kind.lower() == "basic" and self._credentials is not None and self._credentials.username:
                 value = self._credentials.basic()
                 with self._lock:
-                    known, self._headers[""] = self._headers.get(""), value
-                return known != value
+                    self._headers[""] = value
+                return sent != value
         return False
 
-    def _bearer(self, fields: Mapping[str, str], scope: str) -> bool:
+    def _bearer(self, fields: Mapping[str, str], scope: str, sent: str | None) -> bool:
         who = self._credentials
         if who is not None and who.registry_token:
             with self._lock:
-                known = self._headers.get(scope)
                 self._headers[scope] = f"Bearer {who.registry_token}"
-            return known != self._headers[scope]
+            return sent != f"Bearer {who.registry_token}"
         realm = fields.get("realm", "")
         secure = urlsplit(self.endpoint.base).scheme == "https" and self.endpoint.verify
         if urlsplit(realm).scheme not in (("https",) if secure else ("http", "https")):
@@ -294,8 +294,9 @@ def failure(host: str, response: httpx.Response) -> RegistryError:
     code = errors[0][0].upper().replace(" ", "_") if errors else ""
     said = _said(body) or f"it answered {status} {response.reason_phrase}".strip()
     if status in (401, 403):
-        known = "denied: " if not errors else ""
-        return AuthenticationError(f"{host}: {known}{said}", status, code)
+        if not errors:
+            said = "authentication required" if status == 401 else "denied: requested access to the resource is denied"
+        return AuthenticationError(f"{host}: {said}", status, code)
     error = RegistryError(f"{host}: {said}", status, code)
     if status == 429 or status == 503:
         asked = response.headers.get("retry-after", "")

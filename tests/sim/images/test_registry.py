@@ -38,7 +38,7 @@ from sim.images.errors import (
     TooManyLayersError,
 )
 from sim.images.progress import Progress, Stage
-from sim.images.registry import Credentials, DockerConfig, Registries, pull
+from sim.images.registry import Credentials, DockerConfig, Registries, RegistryClient, pull
 from sim.images.tarwrite import TarWriter
 from tests.sim.images.registries import Answers, error, misbehaving, reply
 
@@ -526,6 +526,49 @@ def test_two_pulls_fetch_once(tmp_path: Path, answers: Answers) -> None:
     assert True in results
     for layer in layers:
         assert len(answers.asked("GET", layer["digest"])) == 1
+
+
+def test_an_upload_goes_on_where_the_registry_stands(answers: Answers) -> None:
+    data = os.urandom(500_000)
+    digest = of_bytes(data)
+    has = bytearray()
+    pieces: list[str] = []
+
+    def before(handler: Handler) -> bool:
+        place = {"Location": "/v2/app/blobs/uploads/7?state=1"}
+        if handler.command == "POST":
+            reply(handler, 202, b"", place)
+        elif handler.command == "GET" and "/uploads/" in handler.path:
+            reply(handler, 204, b"", {**place, "Range": f"0-{len(has) - 1}"})
+        elif handler.command == "PATCH":
+            pieces.append(handler.headers["Content-Range"])
+            length = int(handler.headers["Content-Length"])
+            if len(pieces) == 1:
+                has.extend(handler.rfile.read(200_000))
+                handler.close_connection = True
+                handler.connection.shutdown(2)
+                return True
+            has.extend(handler.rfile.read(length))
+            reply(handler, 202, b"", place)
+        elif handler.command == "PUT":
+            reply(
+                handler,
+                201 if of_bytes(bytes(has)) == digest and digest.replace(":", "%3A") in handler.path else 400,
+                b"",
+            )
+        return True
+
+    answers.before = before
+    with RegistryClient(FAST.endpoints(answers.host)[-1], FAST) as client:
+        location = client.start_upload("app", digest)
+        assert location
+
+        def read(offset: int, count: int) -> Iterator[bytes]:
+            for at in range(offset, offset + count, 10_000):
+                yield data[at : min(at + 10_000, offset + count)]
+
+        client.upload("app", digest, len(data), read, location, lambda done: None)
+    assert pieces == ["0-499999", "200000-499999"]
 
 
 def test_config_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
