@@ -128,9 +128,11 @@ def _give_up(spec: ProcessSpec, identity: Identity) -> None:
         if not mask >> number & 1:
             syscalls.bounding_drop(number)
     try:
-        if identity.groups or os.getgroups():
-            with contextlib.suppress(PermissionError if not identity.groups else ()):
-                os.setgroups(identity.groups)  # forbidden in a user namespace with a single group
+        try:
+            os.setgroups(identity.groups)
+        except PermissionError:
+            if identity.groups:  # in a user namespace with a single group none can be set, nor need be
+                raise
         os.setresgid(identity.gid, identity.gid, identity.gid)
         os.setresuid(identity.uid, identity.uid, identity.uid)
     except OSError as error:

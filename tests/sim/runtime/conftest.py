@@ -62,7 +62,7 @@ def world(base: Path) -> dict[str, set[str]]:
     return {
         "mounts": {line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(base) in line},
         "interfaces": {name for name in os.listdir("/sys/class/net") if name.startswith(("ve", "lltest"))},
-        "cgroups": {str(path) for path in Path("/sys/fs/cgroup").glob("**/lltest*") if path.is_dir()},
+        "cgroups": {place for place, _, _ in os.walk("/sys/fs/cgroup") if "/lltest" in place},
     }
 
 
