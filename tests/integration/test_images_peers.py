@@ -35,6 +35,7 @@ from sim.images import (
 from sim.images.archive import load, save
 from sim.images.commit import commit, export, import_tar
 from sim.images.create import image_from_rootfs
+from sim.images.documents import nanoseconds
 from tests.sim.images.trees import describe, plant
 
 Tool = Callable[..., str]
@@ -162,7 +163,7 @@ def test_skopeo_reads_the_store_and_the_archives(store: Store, tmp_path: Path, t
     for place in places:
         found = json.loads(run(skopeo, "inspect", "--config", place))
         assert tuple(found["rootfs"]["diff_ids"]) == image.diff_ids
-        assert found["history"][-1]["created"] == image.created
+        assert nanoseconds(found["history"][-1]["created"]) == image.created_ns
     assert json.loads(run(skopeo, "inspect", places[0]))["Digest"] == image.manifest.digest
 
 

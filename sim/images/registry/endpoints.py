@@ -56,7 +56,7 @@ class Registries:
         URLs of mirrors of Docker's registry, tried in this order.
     insecure
         Hosts, with ports if need be, and networks (CIDR) that may be spoken to without verified TLS, in the end without
-        TLS. The loopback networks always are among them.
+        TLS. The loopback networks always are among them, but hosts with certificates of their own never.
     certificates
         Directories with a directory for each `host:port`, in it CAs (`*.crt`) and client certificates (`*.cert` with
         `*.key`).
@@ -98,10 +98,11 @@ class Registries:
         return self._of_host(parts.netloc, path, mirror=True)
 
     def _of_host(self, host: str, path: str, *, mirror: bool) -> list[Endpoint]:
-        if not self.is_insecure(host):
+        # Who has put certificates there for it wants them checked, on the loopback too.
+        if not self.is_insecure(host) or self._folder(host) is not None:
             return [Endpoint(f"https://{host}{path}", host, True, mirror)]
         return [
-            Endpoint(f"https://{host}{path}", host, (self._folder(host) is not None), mirror),
+            Endpoint(f"https://{host}{path}", host, False, mirror),
             Endpoint(f"http://{host}{path}", host, False, mirror),
         ]
 

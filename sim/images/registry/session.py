@@ -174,7 +174,7 @@ class Session:
 
     def _answer(self, response: httpx.Response, scope: str) -> bool:
         """Answer a challenge; tell whether the request is worth another try: not with what was refused just now."""
-        sent = response.request.headers.get("authorization")
+        sent: str | None = response.request.headers.get("authorization")
         for challenge in response.headers.get_list("www-authenticate"):
             kind, _, rest = challenge.strip().partition(" ")
             fields = {key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(rest)}
