@@ -165,7 +165,7 @@ class CopyUp(Recording):
     def _staged_name(self) -> bytes:
         return b"#%x" % next(self._serial)
 
-    def copy_up(self, node: Node, *, limit: int | None = None) -> None:
+    def copy_up(self, node: Node, *, limit: int | None = None, data: bool = True) -> None:
         """See to it that an object is in the RW layer, and all directories above it.
 
         Parameters
@@ -174,6 +174,8 @@ class CopyUp(Recording):
             The object, held by the caller. If it is not a directory, the tree's lock must not be held.
         limit
             How many bytes of its data are needed, where the caller is about to cut it anyway.
+        data
+            Whether its data is needed at all: with the option `metacopy`, a change of metadata does without.
 
         Raises
         ------
@@ -185,20 +187,23 @@ class CopyUp(Recording):
                 with self.lock:
                     if node.parent is not None and self._link_up(node.parent, node.name, node):
                         self._note(EffectKind.COPIED_UP, node.path())
-            return
+            if node.data is None or not data:
+                return
         _ = self.upper
         if node.is_directory:
             with self.lock:
                 self._copy_up_directories(node)
             return
         with self.lock:
-            if node.parent is not None:
+            if node.parent is not None and not node.upper:
                 self._copy_up_directories(node.parent)
             mutex = self._copying.setdefault(node, threading.Lock())
         with mutex:
             try:
                 if not node.upper:
-                    self._copy_up_file(node, limit)
+                    self._copy_up_file(node, limit, data=data)
+                elif data and node.data is not None:
+                    self._copy_up_data(node, limit)
             finally:
                 with self.lock:
                     self._copying.pop(node, None)
@@ -266,15 +271,18 @@ class CopyUp(Recording):
             marks.set_attribute(path, self._impure_name, b"y")
         node.impure = True
 
-    def _copy_up_file(self, node: Node, limit: int | None) -> None:
+    def _copy_up_file(self, node: Node, limit: int | None, *, data: bool) -> None:
         """Copy up anything but a directory; under the lock of this node only."""
         status = self.real_status(node)
+        bare = not data and self._may_lack_data(status)
         source, path = self.host_path(node)
         _, lower_name = self.locate(node)
         number = node.lower[0][0]
         staged = self._staged_name()
         try:
-            copied = self._stage(status, source, lower_name, staged, limit)
+            copied = self._stage(node, status, source, lower_name, staged, limit, bare=bare)
+            if bare:
+                marks.set_attribute(marks.at(self.staging.fd, staged), self.marks.prefix + b"metacopy", b"")
             copy_metadata(status, path, self.staging.fd, staged, self.marks)
             value = b""
             if status.st_nlink == 1 or self.index is not None:
@@ -295,6 +303,10 @@ class CopyUp(Recording):
                     fd = os.open(staged, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.staging.fd)
                     node.orphan = Directory(fd)
                     os.unlink(staged, dir_fd=self.staging.fd)
+                if not bare:
+                    node.data = None
+                elif node.data is None:
+                    node.data = (number, node.lower[0][1], lower_name)
                 node.upper = True
                 node.lower = ()
                 node.lower_name = b""
@@ -310,6 +322,65 @@ class CopyUp(Recording):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(staged, dir_fd=self.staging.fd)
             raise
+
+    def _may_lack_data(self, status: os.stat_result) -> bool:
+        """Tell whether a copy of this file's metadata alone will do."""
+        return (
+            self.options.metacopy
+            and self.marks is not Format.OCI
+            and stat.S_ISREG(status.st_mode)
+            and status.st_size > 0
+            and status.st_nlink == 1
+        )
+
+    def _say_where_data_is(self, node: Node) -> None:
+        """Before a copy of the metadata alone gets another name, write into it where its data is; under the lock."""
+        if node.data is not None and node.upper:
+            _, directory, name = node.data
+            kept, path = self.host_path(node)
+            redirect = b"/" + (directory + b"/" + name if directory else name)
+            os.setxattr(path, self.marks.prefix + b"redirect", redirect, follow_symlinks=node.orphan is not None)
+            del kept
+
+    def _open_data(self, node: Node) -> tuple[int, os.stat_result]:
+        """Open a file's data in its read-only layer; return the descriptor and the status."""
+        if node.data is not None:
+            number, path, name = node.data
+            directory = self.layer(number).directory(path)
+        else:
+            directory, name = self.locate(node)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.fd)
+        return fd, os.fstat(fd)
+
+    def _copy_up_data(self, node: Node, limit: int | None) -> None:
+        """Give a copy of the metadata alone its data; until the mark is gone, the data below counts."""
+        assert node.data is not None
+        number = node.data[0]
+        with self.lock:
+            kept, path = self.host_path(node)
+            follow = node.orphan is not None
+            before = os.stat(path, follow_symlinks=follow)
+            target = os.open(path, os.O_WRONLY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+        try:
+            source, status = self._open_data(node)
+            try:
+                size = before.st_size if limit is None else min(limit, before.st_size)
+                copied = copy_data(source, target, size, status.st_blocks)
+            finally:
+                os.close(source)
+            if not self.options.volatile and size:
+                os.fsync(target)
+            os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+            for name in (b"metacopy", b"redirect"):
+                with contextlib.suppress(OSError):
+                    os.removexattr(target, self.marks.prefix + name)
+        finally:
+            os.close(target)
+            del kept
+        with self.lock:
+            node.data = None
+            node.generation += 1
+            self._note(EffectKind.COPIED_UP, node.path(), origin=number, size=copied)
 
     def _wants_index(self, node: Node) -> bool:
         """Tell whether this is a file with several names that must get into the index before one of them goes."""
@@ -337,8 +408,18 @@ class CopyUp(Recording):
         self.index.set_count(node.index, node.count)
         return True
 
-    def _stage(self, status: os.stat_result, source: Directory, name: bytes, staged: bytes, limit: int | None) -> int:
-        """Make the object in the work directory with its content; return the bytes of data copied."""
+    def _stage(
+        self,
+        node: Node,
+        status: os.stat_result,
+        source: Directory,
+        name: bytes,
+        staged: bytes,
+        limit: int | None,
+        *,
+        bare: bool,
+    ) -> int:
+        """Make the object in the work directory with its content, unless `bare`; return the bytes of data copied."""
         place = self.staging.fd
         if stat.S_ISLNK(status.st_mode):
             os.symlink(os.readlink(name, dir_fd=source.fd), staged, dir_fd=place)
@@ -349,11 +430,12 @@ class CopyUp(Recording):
         size = status.st_size if limit is None else min(limit, status.st_size)
         target = os.open(staged, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600, dir_fd=place)
         try:
-            if not size:
+            if not size or bare:
+                os.ftruncate(target, size)
                 return 0
-            reading = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=source.fd)
+            reading, real = self._open_data(node)
             try:
-                copied = copy_data(reading, target, size, status.st_blocks)
+                copied = copy_data(reading, target, size, real.st_blocks)
             finally:
                 os.close(reading)
             if not self.options.volatile:

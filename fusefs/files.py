@@ -107,6 +107,8 @@ class Files(Renames):
 
     def _open_real(self, node: Node, flags: int) -> int:
         """Open an object in its layer."""
+        if node.data is not None and flags & os.O_ACCMODE == os.O_RDONLY:
+            return self._open_data(node)[0]
         directory, name = self.locate(node)
         flags |= os.O_CLOEXEC
         if not name:
@@ -298,7 +300,7 @@ class Files(Renames):
         """Set the permission bits (chmod(2))."""
         if stat.S_ISLNK(node.kind):
             raise failure(errno.EOPNOTSUPP)
-        self.copy_up(node)
+        self.copy_up(node, data=False)
         with self.lock:
             _, path = self.host_path(node)
             os.chmod(path, stat.S_IMODE(mode))
@@ -307,7 +309,7 @@ class Files(Renames):
     @recorded(Kind.CHOWN)
     def chown(self, node: Node, uid: int, gid: int) -> None:
         """Set the owner (lchown(2)); -1 leaves one as it is."""
-        self.copy_up(node)
+        self.copy_up(node, data=False)
         with self.lock:
             _, path = self.host_path(node)
             os.chown(path, uid, gid, follow_symlinks=node.orphan is not None)
@@ -316,7 +318,7 @@ class Files(Renames):
     @recorded(Kind.UTIMENS)
     def utimens(self, node: Node, accessed: int | None, modified: int | None) -> None:
         """Set the times (utimensat(2)), ns since the epoch; None leaves one as it is, -1 means now."""
-        self.copy_up(node)
+        self.copy_up(node, data=False)
         with self.lock:
             _, path = self.host_path(node)
             syscalls.utimens(-1, path, accessed, modified, follow=node.orphan is not None)
@@ -379,7 +381,7 @@ class Files(Renames):
         self.caller.target = os.fsdecode(name)
         _ = self.upper
         self._check_attribute(node, name)
-        self.copy_up(node)
+        self.copy_up(node, data=False)
         with self.lock:
             _, path = self.host_path(node)
             real = self._attribute_name(name)
@@ -396,7 +398,7 @@ class Files(Renames):
         with self.lock:
             _, path = self.host_path(node)
             os.getxattr(path, real, follow_symlinks=node.orphan is not None)
-        self.copy_up(node)
+        self.copy_up(node, data=False)
         with self.lock:
             _, path = self.host_path(node)
             os.removexattr(path, real, follow_symlinks=node.orphan is not None)

@@ -192,11 +192,12 @@ class Names(CopyUp):
                 raise failure(errno.EPERM, name)
             where = node.path()
             self.caller.target = where
-        self.copy_up(node)
+        self.copy_up(node, data=False)
         with self.lock:
             self._check_new(parent, name)
             self.copy_up(parent)
             above = self.upper_directory(parent)
+            self._say_where_data_is(node)
             kept, source = self.host_path(node)
             follow = node.orphan is not None
             replaces = self._has_whiteout(above, name)
@@ -236,7 +237,7 @@ class Names(CopyUp):
                     return
                 self.hold(node)
             try:
-                self.copy_up(node)
+                self.copy_up(node, data=False)
             finally:
                 self.release(node)
 

@@ -48,6 +48,8 @@ class Node:
         Whether its last name is gone.
     impure
         Whether its part in the RW layer is marked as holding copied-up objects; None if not looked yet.
+    data
+        Where its data lies, if only its metadata was copied up: layer number, path of the directory, name.
     index
         Name of its entry in the index of hard links, where it has one; the copy is reached there.
     count
@@ -63,6 +65,7 @@ class Node:
     __slots__ = (
         "children",
         "count",
+        "data",
         "dead",
         "generation",
         "impure",
@@ -98,6 +101,7 @@ class Node:
         self.orphan: Directory | None = None
         self.generation = 0
         self.keys: tuple[tuple[int, int], ...] = ()
+        self.data: tuple[int, bytes, bytes] | None = None
         self.index: bytes | None = None
         self.count = 0
 
@@ -112,6 +116,18 @@ class Node:
         if self.upper:
             return 0
         return self.lower[0][0] if self.lower else None
+
+    @property
+    def data_layer(self) -> int:
+        """Number of the layer that its data lies in."""
+        if self.data is not None:
+            return self.data[0]
+        return 0 if self.upper else self.lower[0][0]
+
+    @property
+    def data_in_upper(self) -> bool:
+        """Whether its data, too, is in the RW layer."""
+        return self.upper and self.data is None
 
     def path(self) -> str:
         """Return its path in the merged view, as `Operation.path` has it; of several links, the one kept first."""
@@ -155,11 +171,14 @@ class Attributes:
         Inode number in the merged view.
     st_nlink
         Number of links; 1 for a directory that is merged from several layers, as the kernel's overlayfs has it.
+    st_blocks
+        Blocks of 512 bytes that are allocated for its data.
     """
 
     real: os.stat_result
     st_ino: int
     st_nlink: int
+    st_blocks: int
 
     @property
     def st_mode(self) -> int:
@@ -180,11 +199,6 @@ class Attributes:
     def st_size(self) -> int:
         """Size in bytes."""
         return self.real.st_size
-
-    @property
-    def st_blocks(self) -> int:
-        """Blocks of 512 bytes that are allocated."""
-        return self.real.st_blocks
 
     @property
     def st_blksize(self) -> int:

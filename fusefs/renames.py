@@ -71,7 +71,7 @@ class Renames(Names):
                     return
                 self.hold(missing)
             try:
-                self.copy_up(missing)
+                self.copy_up(missing, data=False)
             finally:
                 self.release(missing)
 
@@ -159,6 +159,7 @@ class Renames(Names):
         """Mark what is about to move, so that at its new place just its own content shows."""
         kept, here = self.host_path(node)
         if not node.is_directory:
+            self._say_where_data_is(node)
             if node.inode != self._inode(self.upper.device, self.real_status(node).st_ino):
                 self._mark_impure(parent, place)
             return

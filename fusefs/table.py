@@ -336,4 +336,8 @@ class Table:
                 links = links if node.upper and not node.is_directory else 0
             elif node.is_directory and len(node.lower) + node.upper > 1:
                 links = 1
-            return Attributes(real, node.inode, links)
+            blocks = real.st_blocks
+            if node.data is not None:
+                number, path, name = node.data
+                blocks = self.layer(number).stat(path, name).st_blocks
+            return Attributes(real, node.inode, links, blocks)

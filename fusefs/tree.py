@@ -120,8 +120,47 @@ class Tree(Table):
             known = self._indexed(node, self.index, value)
             if known is not None:
                 return self._attach(parent, name, known)
+        if value and node.kind == stat.S_IFREG:
+            above = self.upper_directory(parent)
+            node.data = self._data(
+                marks.at(above.fd, name), self.marks.prefix, [(*part, name) for part in parent.lower], 0
+            )
         self._remember_key(node, key)
         return self._attach(parent, name, node)
+
+    def _data(
+        self, path: bytes, prefix: bytes, places: list[tuple[int, bytes, bytes]], below: int
+    ) -> tuple[int, bytes, bytes] | None:
+        """Return where a file's data lies if the file at `path` is a copy of the metadata alone; else None.
+
+        Parameters
+        ----------
+        path, prefix
+            The file, and what the union's own attributes begin with there.
+        places
+            Where to look for its data unless it says otherwise: layer number, path of a directory, name.
+        below
+            Number of its layer.
+
+        Raises
+        ------
+        OSError
+            EIO where no layer has its data.
+        """
+        if marks.get_attribute(path, prefix + b"metacopy") is None:
+            return None
+        redirect = marks.get_attribute(path, prefix + b"redirect")
+        if redirect is not None:
+            places = self._redirected(places, redirect, below)
+        for at, (number, directory, name) in enumerate(places):
+            value, _ = self.layer(number).entry(directory, name)
+            if value < 0:
+                continue
+            if value == 0 or Listing.unpack(value)[1] != stat.S_IFREG:
+                break
+            found = marks.at(self.layer(number).directory(directory).fd, name)
+            return self._data(found, prefix, places[at + 1 :], number) or (number, directory, name)
+        raise failure(errno.EIO, path)
 
     def _indexed(self, node: Node, index: LinkIndex, value: bytes) -> Node | None:
         """Let a node be the one of an entry in the index, if the index has its origin.
@@ -187,7 +226,14 @@ class Tree(Table):
                 if known is not None:
                     return self._attach(parent, name, known)
                 if node.index is not None:
+                    if node.kind == stat.S_IFREG:
+                        places = [(*part, lower_name) for part in parent.lower if part[0] >= number]
+                        node.data = self._data(self.index.path(node.index), self.marks.prefix, places, 0)
                     return self._attach(parent, name, node)
+            if self.options.metacopy and node.kind == stat.S_IFREG and number < len(self.layers) - 1:
+                here = marks.at(layer.directory(path).fd, lower_name)
+                below = [(*part, lower_name) for part in parent.lower if part[0] > number]
+                node.data = self._data(here, self.marks.prefix, below, number)
             node.status = status if self.options.cache else None
             node.lower_name = lower_name
         node.lower = parts

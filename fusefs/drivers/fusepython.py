@@ -78,7 +78,7 @@ def _stat(attributes: Attributes) -> fuse.Stat:
         st_gid=real.st_gid,
         st_rdev=real.st_rdev,
         st_size=real.st_size,
-        st_blocks=real.st_blocks,
+        st_blocks=attributes.st_blocks,
         st_blksize=real.st_blksize,
         st_atime=int(real.st_atime),
         st_mtime=int(real.st_mtime),

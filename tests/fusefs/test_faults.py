@@ -38,6 +38,8 @@ CASES: dict[str, tuple[list[tuple[Any, ...]], tuple[Any, ...]]] = {
     "copy-up": ([], ("write", "dir/inner", os.O_WRONLY, b"", 0)),
     "copy-up of metadata": ([], ("chmod", "file", 0o600)),
     "copy-up of a hard link": ([], ("chmod", "one", 0o600)),
+    "copy-up of data after metadata": ([("chmod", "file", 0o600)], ("write", "file", os.O_WRONLY, b"new", 1)),
+    "rename after a copy-up of metadata": ([("chmod", "file", 0o600)], ("rename", "file", "dir/file", 0)),
     "unlink of a lower file": ([], ("unlink", "file")),
     "unlink of an upper file": ([("chmod", "file", 0o600)], ("unlink", "file")),
     "unlink of a hard link": ([], ("unlink", "two")),
@@ -57,6 +59,9 @@ CASES: dict[str, tuple[list[tuple[Any, ...]], tuple[Any, ...]]] = {
     "exchange": ([], ("rename", "file", "dir/inner", syscalls.RENAME_EXCHANGE)),
     "setxattr": ([], ("setxattr", "file", "user.colour", b"blue", 0)),
 }
+
+#: Those that are tried with the option `metacopy`.
+WITH_METACOPY = ("copy-up of data after metadata", "rename after a copy-up of metadata", "copy-up of metadata")
 
 _CHANGES = frozenset(
     {
@@ -142,9 +147,12 @@ def run(place: Path, lower: list[Path], case: str, options: Options, position: i
 
 @pytest.mark.usefixtures("overlayfs")
 @pytest.mark.parametrize("stop", [fail, die])
-@pytest.mark.parametrize("case", CASES)
-def test_the_tree_is_as_before_or_as_after(tmp_path: Path, case: str, stop: Callable[[], None]) -> None:
-    options = Options(redirect=Redirect.ON)
+@pytest.mark.parametrize(
+    ("case", "metacopy"),
+    [(case, False) for case in CASES if case not in WITH_METACOPY] + [(case, True) for case in WITH_METACOPY],
+)
+def test_the_tree_is_as_before_or_as_after(tmp_path: Path, case: str, stop: Callable[[], None], metacopy: bool) -> None:
+    options = Options(redirect=Redirect.ON, metacopy=metacopy)
     lower = build(WORLD, tmp_path)
     before, operation = CASES[case]
     with ours(lower, tmp_path, "whole", options) as fs:
@@ -152,9 +160,9 @@ def test_the_tree_is_as_before_or_as_after(tmp_path: Path, case: str, stop: Call
             perform(fs, step)
         old = seen(fs)
         result = perform(fs, operation)
-        assert result in (None, 0), result
+        assert result in (None, len(operation[3]) if operation[0] == "write" else 0), result
         new = seen(fs)
-    assert old != new or operation[0] == "write"
+    assert (old == new) == (case == "copy-up")
     for position in range(1, 100):
         status = run(tmp_path, lower, case, options, position, stop)
         if status == 0:
@@ -163,7 +171,7 @@ def test_the_tree_is_as_before_or_as_after(tmp_path: Path, case: str, stop: Call
         if stop is fail:
             outcome, live = pickle.loads((tmp_path / "live").read_bytes())
             assert live in (old, new), f"call {position}: neither the old nor the new tree"
-            assert outcome in ("EIO", None, 0)
+            assert outcome in ("EIO", result)
         with kernel(lower, tmp_path, "fault", options) as theirs:
             assert seen(theirs) in (old, new), f"call {position}: the kernel sees neither"
         with ours(lower, tmp_path, "fault", options) as mine:
