@@ -1,8 +1,9 @@
 """What a test may leave behind on a machine, as a value that can be compared: nothing.
 
 Decided here: what counts. A process counts when it descends from the test run (also as an orphan: it carries the mark
-that is put into the environment); a mount, a cgroup, a network device, a table of the packet filter and a loop device
-count wherever they are, except what lies in the temporary directories of another test run.
+that is put into the environment). In continuous integration, where nothing else happens on the machine, every mount,
+cgroup, network device, table of the packet filter and loop device counts, wherever it is. Elsewhere only a mount in the
+directories of the test run counts, since others may be at work on the machine.
 """
 
 from __future__ import annotations
@@ -46,25 +47,28 @@ def traces(own: Path, temporary: Path) -> Traces:
     temporary
         Where temporary files go; everything in it counts.
     """
+    alone = bool(os.environ.get("CI"))
     return Traces(
-        mounts=frozenset(_mounts(own)),
+        mounts=frozenset(mount for mount in _mounts() if alone or _inside(mount, own, temporary)),
         processes=frozenset(_processes()),
-        cgroups=frozenset(path for path in _cgroups() if "layerlab" in path),
-        devices=frozenset(os.listdir("/sys/class/net")),
-        tables=frozenset(_tables()),
-        loops=frozenset(glob.glob("/sys/block/loop*/loop/backing_file")),
+        cgroups=frozenset(_cgroups() if alone else ()),
+        devices=frozenset(os.listdir("/sys/class/net") if alone else ()),
+        tables=frozenset(_tables() if alone else ()),
+        loops=frozenset(glob.glob("/sys/block/loop*/loop/backing_file") if alone else ()),
         files=frozenset(os.listdir(temporary)),
     )
 
 
-def _mounts(own: Path) -> list[str]:
+def _inside(mount: str, own: Path, temporary: Path) -> bool:
+    return mount.startswith((f"{own}/", f"{temporary}/", "/var/tmp/user-"))
+
+
+def _mounts() -> list[str]:
     found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         words = line.split(" ")
         place, kind = words[4], words[words.index("-") + 1]
-        others = place.startswith(f"{own.parent}/") and not place.startswith(f"{own}/")
-        if not others:
-            found.append(f"{place} ({kind})")
+        found.append(f"{place} ({kind})")
     return found
 
 
@@ -98,7 +102,7 @@ def _processes() -> list[str]:
 
 
 def _cgroups() -> list[str]:
-    return [path for path, *_ in os.walk("/sys/fs/cgroup")]
+    return [path for path, *_ in os.walk("/sys/fs/cgroup") if "layerlab" in path]
 
 
 def _tables() -> list[str]:

@@ -37,7 +37,12 @@ __all__ = ["command"]
     metavar="DIR",
     help="Where the figures and the image store go; made where it is missing.",
 )
-@click.option("--driver", default="auto", metavar="NAME", help="The storage driver that mounts the container.")
+@click.option(
+    "--driver",
+    default="fuse-python",
+    metavar="NAME",
+    help="The storage driver that mounts the container: fuse-python by default, auto for the best one.",
+)
 @click.option("--keep", is_flag=True, help="Leave the container mounted, with its journal.")
 @click.option(
     "--rootfs",

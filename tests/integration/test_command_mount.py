@@ -73,9 +73,10 @@ FORMS = {
 }
 
 
+@pytest.mark.parametrize("driver", ["fuse-python", "auto"])
 @pytest.mark.parametrize("form", FORMS)
-def test_mount_change_and_unmount(home: Path, form: str) -> None:
-    done = layerlab("mount", *FORMS[form], "--journal", "j.db", "m")
+def test_mount_change_and_unmount(home: Path, form: str, driver: str) -> None:
+    done = layerlab("mount", *FORMS[form], "--driver", driver, "--journal", "j.db", "m")
     assert done.returncode == 0, done.stderr
     try:
         assert done.stderr == ""
@@ -315,7 +316,22 @@ def test_no_fuse_python(home: Path, tool: Callable[[str], str]) -> None:
     (home / "fuse.py").write_text("raise ModuleNotFoundError(\"No module named 'fuse'\", name='fuse')")
     hidden = 'mount --bind fuse.py "$1" && shift && exec "$@"'
     done = subprocess.run(
-        [tool("unshare"), "--mount", "sh", "-c", hidden, "sh", spec.origin, *COMMAND, "mount", "--lower", "a", "m"],
+        [
+            tool("unshare"),
+            "--mount",
+            "sh",
+            "-c",
+            hidden,
+            "sh",
+            spec.origin,
+            *COMMAND,
+            "mount",
+            "--driver",
+            "fuse-python",
+            "--lower",
+            "a",
+            "m",
+        ],
         capture_output=True,
         text=True,
         check=False,
