@@ -4,14 +4,16 @@
 
     web = graph.journal_graph("journal.db", name="web")           # or at=12: as it was after operation 12
     stack = web.stack("web")
-    figures.cross_section(graph.cross_section(stack)).savefig("cross-section.png")
-    figures.timeline(graph.timeline(stack)).savefig("timeline.svg")
-    figures.sharing(graph.sharing(web)).savefig("sharing.png")
+    figures.save(figures.cross_section(graph.cross_section(stack)), "cross-section.png")
+    figures.save(figures.timeline(graph.timeline(stack)), "timeline.svg")
+    figures.save(figures.sharing(graph.sharing(web)), "sharing.png")
 
-Every function takes `theme=figures.DARK` for a dark page. What is shown, grouped and left out is decided where the data
-is prepared, in `sim.graph`; how it looks is decided here. Importing this package does not import matplotlib.
+`draw(name, graph, stack)` draws any of `FIGURES` by its name, for a command line. Every function takes
+`theme=figures.DARK` for a dark page. What is shown, grouped and left out is decided where the data is prepared, in
+`sim.graph`; how it looks is decided here. Importing this package does not import matplotlib.
 """
 
+from sim.figures.catalogue import FIGURES, draw
 from sim.figures.copy_up import copy_up
 from sim.figures.cross_section import cross_section
 from sim.figures.icicle import icicle
@@ -20,22 +22,25 @@ from sim.figures.latency import latency
 from sim.figures.lookup_walk import lookup_walk
 from sim.figures.savings import savings_curve, waterfall
 from sim.figures.sharing import sharing
-from sim.figures.style import DARK, LIGHT, Theme
+from sim.figures.style import DARK, LIGHT, Theme, save
 from sim.figures.timeline import timeline
 from sim.figures.trees import change_tree, heat
 
 __all__ = [
     "DARK",
+    "FIGURES",
     "LIGHT",
     "Theme",
     "change_tree",
     "copy_up",
     "cross_section",
+    "draw",
     "heat",
     "icicle",
     "image_dag",
     "latency",
     "lookup_walk",
+    "save",
     "savings_curve",
     "sharing",
     "timeline",

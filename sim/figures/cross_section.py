@@ -36,7 +36,7 @@ def cross_section(data: CrossSection, *, theme: Theme = LIGHT) -> Figure:
     theme
         Light or dark.
     """
-    columns = max(len(data.paths), 1)
+    columns = len(data.paths) or 3
     cell = min(max(9.0 / columns, 0.34), 0.95)
     row = 0.46 if len(data.rows) <= 10 else 0.34 if len(data.rows) <= 16 else 0.27
     name_width = max(
@@ -188,7 +188,9 @@ def _merged_row(
             [middle, middle], [top - row, edges[served] - 0.06], color=color, lw=2.2, zorder=1, solid_capstyle="butt"
         )
         plain(axes, x + gap, top - row + 0.03, cell - 2 * gap, row - 0.06, color)
-        size = 8.5 if text_width(item.label, 8.5, bold=True) < cell - 0.12 else 6
+        size = 8.5
+        while size > 4 and text_width(item.label, size, bold=True) > cell - 2 * gap - 0.04:
+            size -= 0.5
         axes.text(
             middle,
             top - row / 2,

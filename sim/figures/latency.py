@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sim.figures.style import LIGHT, Theme, chart, styled
-from sim.figures.text import bytes_text, clean, heading, plural
+from sim.figures.text import bytes_text, fit, heading, plural
 from sim.figures.timeline import duration_text
 from sim.graph.views import Latency
 
@@ -118,7 +118,7 @@ def _name(axes: Axes, theme: Theme, ends: list[tuple[float, str, str, str]]) -> 
                 [1.025], [y], marker=marker, ms=5.5, mfc="none", color=color, transform=axes.transAxes, clip_on=False
             )
         axes.annotate(
-            clean(text) if "\n" not in text else text,
+            fit(text, 1.5, 8.5) if "\n" not in text else text,
             (1.0, y),
             xycoords="axes fraction",
             xytext=(20, 0),
@@ -131,7 +131,7 @@ def _name(axes: Axes, theme: Theme, ends: list[tuple[float, str, str, str]]) -> 
 
 
 def _scales(axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     low, high = axes.get_xlim()
     first, last = int(low).bit_length(), int(high).bit_length()
@@ -139,7 +139,9 @@ def _scales(axes: Axes) -> None:
     axes.set_xticks([2**power for power in range(first, last, step) if low <= 2**power <= high])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_text(round(value))))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_locator(LogLocator(10))
+    bottom, top = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(10, subs=(1.0,) if top / bottom > 50 else (1.0, 2.0, 5.0)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration_text(value)))
     axes.set_xlabel("size of the file copied up")
     axes.set_ylabel("time of the operation")

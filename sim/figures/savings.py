@@ -187,6 +187,6 @@ def byte_axis(axes: Axes, largest: int) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     ticks = [round(tick * unit) for tick in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(0, largest / unit)]
-    axes.set_yticks([tick for tick in ticks if 0 <= tick <= axes.get_ylim()[1]])
+    axes.set_yticks(sorted({tick for tick in ticks if 0 <= tick <= axes.get_ylim()[1]}))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_text(round(value))))
     axes.set_ylabel("bytes on disk")

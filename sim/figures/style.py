@@ -10,20 +10,23 @@ matplotlib itself, one thread at a time.
 from __future__ import annotations
 
 import functools
+import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec
+from typing import IO, TYPE_CHECKING, ParamSpec
 
 if TYPE_CHECKING:
     from matplotlib import RcParams
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["DARK", "LIGHT", "Theme", "chart", "page", "styled", "text_width"]
+__all__ = ["DARK", "LIGHT", "Theme", "chart", "page", "save", "styled", "text_width"]
 
 _SHEET = Path(__file__).with_name("layerlab.mplstyle")
 _P = ParamSpec("_P")
+_DPI = 120  # of a PNG: twelve inches fill a projector
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +126,31 @@ def _parameters() -> RcParams:
     return rc_params_from_file(_SHEET, use_default_template=False)
 
 
-def page(width: float, height: float, theme: Theme) -> tuple[Figure, Axes]:
-    """Return a figure of `width` by `height` inches and axes over all of it whose unit is the inch, y upwards."""
+@functools.cache
+def _picture() -> type[Figure]:
+    """Return the kind of figure that a notebook shows by itself."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), facecolor=theme.paper)
+    class Picture(Figure):
+        """A figure of this package."""
+
+        def _repr_png_(self) -> bytes:
+            """Return what a notebook shows."""
+            stream = io.BytesIO()
+            save(self, stream)
+            return stream.getvalue()
+
+    return Picture
+
+
+def page(width: float, height: float, theme: Theme) -> tuple[Figure, Axes]:
+    """Return a figure of `width` by `height` inches and axes over all of it whose unit is the inch, y upwards."""
+    figure = _picture()(figsize=(width, height), facecolor=theme.paper)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, width)
     axes.set_ylim(0, height)
+    axes.set_xticks([])
+    axes.set_yticks([])
     axes.set_axis_off()
     return figure, axes
 
@@ -187,3 +207,23 @@ def chart(
     axes.xaxis.label.set_color(theme.ink)
     axes.yaxis.label.set_color(theme.ink)
     return figure, words, axes
+
+
+def save(figure: Figure, file: str | os.PathLike[str] | IO[bytes], *, form: str | None = None) -> None:
+    """Write a figure so that the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figure
+        From any function of this package.
+    file
+        Where; a name's ending says the form.
+    form
+        `png`, `svg` or `pdf`, if the name does not say it.
+    """
+    import matplotlib
+
+    kind = form or (os.fspath(file).rpartition(".")[2].lower() if isinstance(file, (str, os.PathLike)) else "png")
+    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with matplotlib.rc_context(_parameters()):
+        figure.savefig(file, format=kind, metadata=dates.get(kind), dpi=_DPI if kind == "png" else "figure")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sim.figures.marks import plain
 from sim.figures.style import LIGHT, Theme, page, styled, text_width
 from sim.figures.text import bytes_text, clean, count_text, fit, heading, plural
-from sim.graph.views import ChangeTree, Heat, TreeLine
+from sim.graph.views import ChangeTree, Heat, HeatLine, TreeLine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,7 @@ def change_tree(data: ChangeTree, *, theme: Theme = LIGHT) -> Figure:
     theme
         Light or dark.
     """
+    indent = _indent(data.lines)
     columns = 1 if len(data.lines) <= 26 else 2
     rows = math.ceil(len(data.lines) / columns) or 1
     column = 6.4 if columns == 1 else 5.4
@@ -45,8 +46,8 @@ def change_tree(data: ChangeTree, *, theme: Theme = LIGHT) -> Figure:
     for index, line in enumerate(data.lines):
         x = 0.35 + index // rows * column
         y = height - 1.1 - (index % rows + 0.5) * _ROW
-        _line(axes, theme, line, x, y, column - 0.3)
-    _guides(axes, theme, [line.depth for line in data.lines], rows, column, height - 1.1, 0.35 + 0.34)
+        _line(axes, theme, line, x, y, column - 0.3, indent)
+    _guides(axes, theme, [line.depth for line in data.lines], rows, column, height - 1.1, 0.35 + 0.34, indent)
     x = 0.35
     for letter, words in (("A", "added"), ("M", "modified"), ("D", "deleted")):
         _badge(axes, theme, letter, x, 0.3)
@@ -83,10 +84,10 @@ def _badge(axes: Axes, theme: Theme, letter: str, x: float, y: float) -> None:
     axes.text(x + 0.11, y, letter, size=8, weight="bold", color=on, ha="center", va="center_baseline", zorder=4)
 
 
-def _line(axes: Axes, theme: Theme, line: TreeLine, x: float, y: float, width: float) -> None:
+def _line(axes: Axes, theme: Theme, line: TreeLine, x: float, y: float, width: float, indent: float) -> None:
     if line.what:
         _badge(axes, theme, line.what, x, y)
-    start = x + 0.34 + line.depth * _INDENT
+    start = x + 0.34 + line.depth * indent
     note = ""
     if line.what == "M" and line.before != line.after:
         before, after = bytes_text(line.before), bytes_text(line.after)
@@ -116,17 +117,24 @@ def _line(axes: Axes, theme: Theme, line: TreeLine, x: float, y: float, width: f
     axes.text(x + width, y, note, size=7.5, color=theme.muted, ha="right", va="center_baseline")
 
 
-def _guides(axes: Axes, theme: Theme, depths: Sequence[int], rows: int, column: float, top: float, left: float) -> None:
+def _indent(lines: Sequence[TreeLine] | Sequence[HeatLine]) -> float:
+    """Return by how much a line stands further right than its parent: less in a deep tree."""
+    return min(_INDENT, 2.2 / max([line.depth for line in lines] + [1]))
+
+
+def _guides(
+    axes: Axes, theme: Theme, depths: Sequence[int], rows: int, column: float, top: float, left: float, indent: float
+) -> None:
     """Draw the lines from each line of a tree to its parent."""
     for index, depth in enumerate(depths):
         if not depth:
             continue
         parent = next((i for i in range(index - 1, -1, -1) if depths[i] == depth - 1), index)
         first = index // rows * rows
-        x = left + index // rows * column + (depth - 1) * _INDENT + 0.05
+        x = left + index // rows * column + (depth - 1) * indent + 0.05 * indent / _INDENT
         y = top - (index % rows + 0.5) * _ROW
         above = top - (parent % rows + 0.5) * _ROW - 0.09 if parent >= first else top
-        axes.plot([x, x, x + 0.11], [above, y, y], color=theme.faint, lw=0.9, zorder=0)
+        axes.plot([x, x, x + 0.55 * indent], [above, y, y], color=theme.faint, lw=0.9, zorder=0)
 
 
 @styled
@@ -141,7 +149,8 @@ def heat(data: Heat, *, theme: Theme = LIGHT) -> Figure:
         Light or dark.
     """
     rows = max(len(data.lines), 1)
-    wanted = [line.depth * _INDENT + text_width(clean(line.name), 8.5, mono=True) for line in data.lines]
+    indent = _indent(data.lines)
+    wanted = [line.depth * indent + text_width(clean(line.name), 8.5, mono=True) for line in data.lines]
     names = min(max([*wanted, 1.6]) + 0.35, 4.4)
     bar = 2.3
     width, height = max(0.35 + names + 2 * (bar + 0.35) + 0.45, 8.2), 1.4 + rows * _ROW + 0.35
@@ -154,7 +163,7 @@ def heat(data: Heat, *, theme: Theme = LIGHT) -> Figure:
         axes.text(start, top + 0.13, words, size=8.5, weight="bold", color=theme.ink, va="center_baseline")
     for index, line in enumerate(data.lines):
         y = top - (index + 0.5) * _ROW
-        x = 0.35 + line.depth * _INDENT
+        x = 0.35 + line.depth * indent
         axes.text(
             x,
             y,
@@ -176,7 +185,7 @@ def heat(data: Heat, *, theme: Theme = LIGHT) -> Figure:
             plain(axes, start, y - 0.07, long, 0.14, theme.paper if inner else color, edge=color, lw=1.0)
             text = count_text(count) + (f", {bytes_text(amount)}" if amount else "")
             axes.text(start + long + 0.06, y, text, size=7.5, color=theme.ink, va="center_baseline")
-    _guides(axes, theme, [line.depth for line in data.lines], rows, 0.0, top, 0.35)
+    _guides(axes, theme, [line.depth for line in data.lines], rows, 0.0, top, 0.35, indent)
     axes.text(
         0.35,
         0.2,

@@ -27,6 +27,7 @@ The pieces:
   `add_store`, `add_archive`. Add the store first: containers added after it are joined to their images.
 - `follow(journal)`: the graph as operations happen.
 - `LayerGraph`: `nx` (the `networkx.MultiDiGraph`), `stack(name)`, `add_paths(stack, paths)`, `add_files(stack)`.
+- `Lab`: a bench for lessons: layers from a few words, a stack that is used and recorded, with a mount or without.
 - `cross_section(stack)`, `timeline(stack)`, `lookup_walk(stack, path)`, `copy_up(stack)`, `change_tree(before, after)`,
   `heat(stack)`, `latency(stack)`, `icicle(layer)`, `sharing(graph)`, `waterfall(graph)`, `image_dag(graph)`,
   `savings_curve(name, image, rw)`: data for the figures of the same names.
@@ -44,6 +45,7 @@ from sim.graph.follow import advance, follow
 from sim.graph.graph import Image, LayerGraph
 from sim.graph.history import Event, history
 from sim.graph.kinds import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, EdgeKind, NodeKind
+from sim.graph.lab import Box, Lab
 from sim.graph.measures import (
     Cost,
     Saving,
@@ -87,6 +89,7 @@ __all__ = [
     "EDGE_ATTRIBUTES",
     "NODE_ATTRIBUTES",
     "SCHEMA",
+    "Box",
     "Cell",
     "Column",
     "Cost",
@@ -97,6 +100,7 @@ __all__ = [
     "Event",
     "GraphError",
     "Image",
+    "Lab",
     "Layer",
     "LayerGraph",
     "LayerStack",

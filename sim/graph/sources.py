@@ -129,7 +129,7 @@ def add_journal(
     layers = [lower[number] for number in sorted(lower)]
     if rw is not None:
         entries = _stamped(now, replay) if at is None and now is not None else replay.entries
-        layers.insert(0, Layer(f"{path.absolute()}#{name}", rw.name, Role.RW, lambda: entries))
+        layers.insert(0, Layer(f"{path.absolute()}#{name}", name, Role.RW, lambda: entries))
     return graph.add_stack(LayerStack(name, tuple(layers), replay, operations), image=image)
 
 
