@@ -238,7 +238,7 @@ def _draw(output: Path, found: Images, home: Container, operations: Sequence[Ope
         path = output / f"{name}.png"
         aside = output / f".{name}.png.new"
         try:
-            figure.savefig(aside, format="png")
+            figures.save(figure, aside, form="png")
             os.replace(aside, path)
         finally:
             with contextlib.suppress(FileNotFoundError):

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from sim.figures import Theme
-    from sim.graph import LayerGraph
-
 __all__ = ["command"]
 
-_FIGURES = ("cross-section", "timeline", "sharing")
+#: Figures that need operations.
+_OF_A_JOURNAL = ("timeline", "copy-up", "latency", "heat")
 
 
-@click.command("figure")
-@click.argument("name", type=click.Choice(_FIGURES), metavar="NAME")
+@click.command(
+    "figure",
+    epilog="The figures: cross-section, lookup, images, icicle, timeline, copy-up, sharing, "
+    "waterfall, savings, latency, changes, heat.",
+)
+@click.argument("name", metavar="NAME")
 @click.option("--journal", type=click.Path(path_type=Path), metavar="FILE", help="Draw what this journal recorded.")
 @click.option(
     "--lower",
@@ -37,7 +35,7 @@ _FIGURES = ("cross-section", "timeline", "sharing")
 @click.option(
     "--at", type=click.IntRange(min=0), metavar="NUMBER", help="As it was after this operation of the journal."
 )
-@click.option("--under", default="/", metavar="PATH", help="cross-section: only paths at or below this one.")
+@click.option("--path", default="", metavar="PATH", help="The path it is about; others show what is at or below it.")
 @click.option("--dark", is_flag=True, help="For a dark page.")
 @click.option(
     "-o",
@@ -52,26 +50,32 @@ def command(
     lower: tuple[Path, ...],
     upper: Path | None,
     at: int | None,
-    under: str,
+    path: str,
     dark: bool,
     output: Path | None,
 ) -> None:
-    """Draw the figure NAME: cross-section, timeline or sharing.
+    """Draw the figure NAME.
 
     \b
-    layerlab figure cross-section --journal journal.db --under /etc
+    layerlab figure cross-section --journal journal.db --path /etc
     layerlab figure cross-section --lower base --lower app -o stack.svg
     """
+    from sim.figures import FIGURES
+
+    if name not in FIGURES:
+        raise click.BadParameter(f"{name!r} is no figure; there are {', '.join(FIGURES)}.", param_hint="'NAME'")
     if (journal is None) == (not lower):
         raise click.UsageError("name what is to be drawn: either --journal FILE or --lower DIR, once or more often.")
-    if journal is None and (name == "timeline" or at is not None):
-        raise click.UsageError("directories have no past: a timeline and --at need --journal FILE.")
+    if journal is None and (name in _OF_A_JOURNAL or at is not None):
+        raise click.UsageError(f"directories have no past: {name if at is None else '--at'} needs --journal FILE.")
+    if FIGURES[name].needs_path and not path:
+        raise click.UsageError(f"the figure {name} is about one path: name it with --path PATH.")
     file = output or Path(f"{name}.png")
     if file.suffix not in (".png", ".svg", ".pdf"):
         raise click.BadParameter(f"{file}: the name has to end in .png, .svg or .pdf.", param_hint="'--output'")
     if not file.absolute().parent.is_dir():
         raise click.ClickException(f"{file.parent}: there is no such directory; make it first")
-    from sim import figures
+    from sim.figures import DARK, LIGHT, draw, save
     from sim.graph import LayerGraph, add_directories, add_journal
 
     graph = LayerGraph()
@@ -79,25 +83,11 @@ def command(
         add_journal(graph, journal, at=at)
     else:
         add_directories(graph, tuple(reversed(lower)), upper)
-    figure = _draw(name, graph, under, figures.DARK if dark else figures.LIGHT)
+    figure = draw(name, graph, path=path, theme=DARK if dark else LIGHT)
     aside = file.with_name(f".{file.name}.new")
     try:
-        figure.savefig(aside, format=file.suffix[1:])
+        save(figure, aside, form=file.suffix[1:])
         os.replace(aside, file)
     finally:
         aside.unlink(missing_ok=True)
     click.echo(file)
-
-
-def _draw(name: str, graph: LayerGraph, under: str, theme: Theme) -> Figure:
-    from sim import figures
-    from sim.graph import cross_section, sharing, timeline
-
-    stack = graph.stack()
-    match name:
-        case "cross-section":
-            return figures.cross_section(cross_section(stack, under=under), theme=theme)
-        case "timeline":
-            return figures.timeline(timeline(stack), theme=theme)
-        case _:
-            return figures.sharing(sharing(graph), theme=theme)

@@ -9,6 +9,7 @@ import pytest
 
 from fusefs import JournalLayer, Level, Recorder, UnionFS
 from sim.cli.main import run
+from sim.figures import FIGURES
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -30,11 +31,26 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["cross-section", "timeline", "sharing"])
+@pytest.mark.parametrize("name", FIGURES)
 def test_from_a_journal(stack: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["figure", name, "--journal", "journal.db"]) == 0
+    about = ["--path", "/etc/motd"] if FIGURES[name].needs_path else []
+    assert run(["figure", name, "--journal", "journal.db", *about]) == 0
     assert capsys.readouterr().out == f"{name}.png\n"
     assert (stack / f"{name}.png").read_bytes().startswith(PNG)
+
+
+def test_the_help_names_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["figure", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"The figures: {', '.join(FIGURES)}." in said
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_from_directories_or_not_at_all(stack: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    about = ["--path", "/etc/motd"] if FIGURES[name].needs_path else []
+    status = run(["figure", name, "--lower", "base", "--lower", "app", *about])
+    assert status == (2 if name in ("timeline", "copy-up", "latency", "heat") else 0)
+    assert capsys.readouterr().err.count("\n") == (1 if status else 0)
 
 
 def test_from_directories_and_as_another_format(stack: Path) -> None:

@@ -100,6 +100,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["figure", "timeline"], "--journal"),
         (["figure", "timeline", "--lower", "/a"], "--journal"),
         (["figure", "sharing", "--lower", "/a", "-o", "x.gif"], ".png"),
+        (["figure", "lookup", "--lower", "/a"], "--path"),
         (["demo", "surplus"], "surplus"),
         (["doctor", "--nosuch"], "--nosuch"),
     ],
