@@ -28,6 +28,10 @@ What should outlive the caller is a `Container`, which has a small shim process 
     container = Container.open(directory)     # later, by any process; also one whose shim was killed
     exec_ = container.execution(replace(spec, args=("ls",), user="www", terminal=True))   # a `Process`: run, start ...
 
+Networks: `create_bridge(Bridge("br0", "172.18.0.0/16", "172.18.0.1"))`, then an `Interface` and `Port`s in the spec;
+`start_resolver` and `write_names` for names between containers; `write_etc_files` for /etc/hosts and its kin. What a
+machine can do is told by `examine`.
+
 Importing this package is cheap: its modules are loaded when their names are first used.
 """
 
@@ -38,7 +42,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sim.runtime.capabilities import capability_mask, capability_names
-    from sim.runtime.cgroups import ControlGroup, Layout, Stats, check_limits
+    from sim.runtime.cgroups import ControlGroup, Layout, check_limits, sweep
     from sim.runtime.container import Container, Execution, Status
     from sim.runtime.errors import (
         CommandNotExecutableError,
@@ -49,8 +53,11 @@ if TYPE_CHECKING:
         UnknownUserError,
         UnsupportedError,
     )
+    from sim.runtime.etcfiles import host_resolv_conf, update_hosts, write_etc_files
     from sim.runtime.log import Entry, LogOptions, read_log
+    from sim.runtime.network import Bridge, create_bridge, delete_bridge, free_address, free_subnet, mac_of
     from sim.runtime.process import Process, Result
+    from sim.runtime.resolver import start_resolver, stop_resolver, write_names
     from sim.runtime.spec import (
         Bind,
         Interface,
@@ -63,11 +70,14 @@ if TYPE_CHECKING:
         Rlimit,
         Tmpfs,
     )
+    from sim.runtime.stats import Stats
+    from sim.runtime.support import Finding, examine
     from sim.runtime.terminal import DetachKeys
     from sim.runtime.users import Identity, resolve_user
 
 __all__ = [
     "Bind",
+    "Bridge",
     "CommandNotExecutableError",
     "CommandNotFoundError",
     "Container",
@@ -76,6 +86,7 @@ __all__ = [
     "DetachKeys",
     "Entry",
     "Execution",
+    "Finding",
     "Identity",
     "Interface",
     "InvalidSpecError",
@@ -99,12 +110,30 @@ __all__ = [
     "capability_mask",
     "capability_names",
     "check_limits",
+    "create_bridge",
+    "delete_bridge",
+    "examine",
+    "free_address",
+    "free_subnet",
+    "host_resolv_conf",
+    "mac_of",
     "read_log",
     "resolve_user",
+    "start_resolver",
+    "stop_resolver",
+    "sweep",
+    "update_hosts",
+    "write_etc_files",
+    "write_names",
 ]
 
 _HOMES = {
-    "cgroups": ("ControlGroup", "Layout", "Stats", "check_limits"),
+    "cgroups": ("ControlGroup", "Layout", "check_limits", "sweep"),
+    "stats": ("Stats",),
+    "etcfiles": ("host_resolv_conf", "update_hosts", "write_etc_files"),
+    "network": ("Bridge", "create_bridge", "delete_bridge", "free_address", "free_subnet", "mac_of"),
+    "resolver": ("start_resolver", "stop_resolver", "write_names"),
+    "support": ("Finding", "examine"),
     "container": ("Container", "Execution", "Status"),
     "log": ("Entry", "LogOptions", "read_log"),
     "terminal": ("DetachKeys",),

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from sim.runtime.errors import ContainerError, InvalidSpecError, UnsupportedError
 from sim.runtime.spec import Limits
+from sim.runtime.stats import Stats, legacy_stats, number, table, unified_stats
 
-__all__ = ["ControlGroup", "Layout", "Stats", "check_limits"]
+__all__ = ["ControlGroup", "Layout", "Stats", "check_limits", "sweep"]
 
 _CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
 _PERIOD = 100_000  #: microseconds of which a container may have its share
@@ -26,25 +27,6 @@ _SMALLEST_MEMORY = 6 << 20
 #: What runc lets every container use: making any node, but using only the harmless ones and its own terminals.
 _DEVICES = ("c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm")
 _MORE_DEVICES = ("c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm")
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """Figures of a container: bytes, nanoseconds of processor time, processes. Limits are 0 where there is none."""
-
-    memory: int = 0
-    memory_limit: int = 0
-    memory_inactive: int = 0
-    memory_peak: int = 0
-    cpu_total: int = 0
-    cpu_user: int = 0
-    cpu_system: int = 0
-    throttled_periods: int = 0
-    throttled_time: int = 0
-    pids: int = 0
-    pids_limit: int = 0
-    read_bytes: int = 0
-    written_bytes: int = 0
 
 
 def check_limits(limits: Limits, processors: int | None = None) -> None:
@@ -254,7 +236,9 @@ class ControlGroup:
                 ("memory", "memory.memsw.limit_in_bytes", str(swap), _no("swap limit", "Memory limited without swap.")),
             ]
             # Neither may pass the other on the way: when the limit grows, that of memory and swap grows first.
-            found += both[::-1] if 0 < self._number("memory", "memory.memsw.limit_in_bytes") < limits.memory else both
+            found += (
+                both[::-1] if 0 < number(self._file("memory", "memory.memsw.limit_in_bytes")) < limits.memory else both
+            )
         if limits.memory_reservation:
             text = _no("memory soft limit", "Limitation discarded.")
             found.append(("memory", "memory.soft_limit_in_bytes", str(limits.memory_reservation), text))
@@ -360,60 +344,12 @@ class ControlGroup:
     def out_of_memory(self) -> bool:
         """Whether a process was killed since the limit was reached."""
         if self.is_unified:
-            return _table(self._file("", "memory.events")).get("oom_kill", 0) > 0
-        return _table(self._file("memory", "memory.oom_control")).get("oom_kill", 0) > 0
-
-    def _number(self, controller: str, name: str) -> int:
-        try:
-            text = self._file(controller, name).read_text().strip()
-        except OSError:
-            return 0
-        value = int(text) if text.isdigit() else 0
-        return 0 if value >= 1 << 62 else value  # what the kernel writes for unlimited
+            return table(self._file("", "memory.events")).get("oom_kill", 0) > 0
+        return table(self._file("memory", "memory.oom_control")).get("oom_kill", 0) > 0
 
     def stats(self) -> Stats:
         """Return the container's figures."""
-        if self.is_unified:
-            return self._unified_stats()
-        memory = _table(self._file("memory", "memory.stat"))
-        used = _table(self._file("cpuacct", "cpuacct.stat"))
-        throttled = _table(self._file("cpu", "cpu.stat"))
-        read, written = _transferred(self._file("blkio", "blkio.throttle.io_service_bytes"))
-        tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-        return Stats(
-            memory=self._number("memory", "memory.usage_in_bytes"),
-            memory_limit=self._number("memory", "memory.limit_in_bytes"),
-            memory_inactive=memory.get("total_inactive_file", 0),
-            memory_peak=self._number("memory", "memory.max_usage_in_bytes"),
-            cpu_total=self._number("cpuacct", "cpuacct.usage"),
-            cpu_user=used.get("user", 0) * tick,
-            cpu_system=used.get("system", 0) * tick,
-            throttled_periods=throttled.get("nr_throttled", 0),
-            throttled_time=throttled.get("throttled_time", 0),
-            pids=self._number("pids", "pids.current"),
-            pids_limit=self._number("pids", "pids.max"),
-            read_bytes=read,
-            written_bytes=written,
-        )
-
-    def _unified_stats(self) -> Stats:
-        cpu, memory = _table(self._file("", "cpu.stat")), _table(self._file("", "memory.stat"))
-        read, written = _transferred(self._file("", "io.stat"))
-        return Stats(
-            memory=self._number("", "memory.current"),
-            memory_limit=self._number("", "memory.max"),
-            memory_inactive=memory.get("inactive_file", 0),
-            memory_peak=self._number("", "memory.peak"),
-            cpu_total=cpu.get("usage_usec", 0) * 1000,
-            cpu_user=cpu.get("user_usec", 0) * 1000,
-            cpu_system=cpu.get("system_usec", 0) * 1000,
-            throttled_periods=cpu.get("nr_throttled", 0),
-            throttled_time=cpu.get("throttled_usec", 0) * 1000,
-            pids=self._number("", "pids.current"),
-            pids_limit=self._number("", "pids.max"),
-            read_bytes=read,
-            written_bytes=written,
-        )
+        return unified_stats(self.places[""]) if self.is_unified else legacy_stats(self.places)
 
     def remove(self) -> None:
         """Remove the groups, once their last process is gone; those of other names below them first."""
@@ -435,6 +371,28 @@ class ControlGroup:
                     place.parent.rmdir()
 
 
+def sweep(prefix: str = "layerlab", layout: Layout | None = None) -> list[str]:
+    """Remove the control groups below a name that no process is in: what a machine's or a shim's death left.
+
+    Returns
+    -------
+    list of str
+        The names that were removed.
+    """
+    layout = layout or Layout.of_machine()
+    roots = [layout.unified] if layout.is_unified else list(layout.legacy.values())
+    removed = set()
+    for root in roots:
+        if root is None or not (root / prefix).is_dir():
+            continue
+        for place in (root / prefix).iterdir():
+            if place.is_dir():
+                with contextlib.suppress(OSError):  # somebody is in it
+                    place.rmdir()
+                    removed.add(f"{prefix}/{place.name}")
+    return sorted(removed)
+
+
 def _no(what: str, then: str) -> str:
     return f"Your kernel does not support {what} capabilities or the cgroup is not mounted. {then}"
 
@@ -448,27 +406,3 @@ def _inherit_cpuset(place: Path) -> None:
         for name in ("cpuset.cpus", "cpuset.mems"):
             if not (each / name).read_text().strip():
                 (each / name).write_text((each.parent / name).read_text())
-
-
-def _table(path: Path) -> dict[str, int]:
-    try:
-        lines = [line.split() for line in path.read_text().splitlines()]
-    except OSError:
-        return {}
-    return {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit()}
-
-
-def _transferred(path: Path) -> tuple[int, int]:
-    """Add up the bytes read and written, as either version lists them by device."""
-    read = written = 0
-    with contextlib.suppress(OSError):
-        for line in path.read_text().splitlines():
-            words = line.split()
-            for word in words[1:]:
-                name, _, value = word.partition("=")
-                read += int(value) if name == "rbytes" else 0
-                written += int(value) if name == "wbytes" else 0
-            if len(words) == 3 and words[2].isdigit():
-                read += int(words[2]) if words[1] == "Read" else 0
-                written += int(words[2]) if words[1] == "Write" else 0
-    return read, written

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.runtime import errors
-from sim.runtime.cgroups import ControlGroup, Stats
+from sim.runtime.cgroups import ControlGroup
 from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError, NotRunningError
 from sim.runtime.log import LogOptions
@@ -27,6 +27,7 @@ from sim.runtime.process import Process, as_caller, forked
 from sim.runtime.seccomp import compiled_filter
 from sim.runtime.spec import Limits, Port, ProcessSpec
 from sim.runtime.stamp import process_start
+from sim.runtime.stats import Stats
 from sim.runtime.world import Request
 
 __all__ = ["Container", "Execution", "Status"]

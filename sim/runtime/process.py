@@ -20,6 +20,7 @@ from sim.runtime.errors import ContainerError, InvalidSpecError, NotRunningError
 from sim.runtime.rootless import own_mappings
 from sim.runtime.seccomp import compiled_filter
 from sim.runtime.spec import ProcessSpec
+from sim.runtime.terminal import relay
 from sim.runtime.world import Request
 from sim.runtime.zygote import zygote
 
@@ -191,6 +192,8 @@ class Process:
     def run(self, *, capture: bool = False, input: bytes | None = None, timeout: float | None = None) -> Result:
         """Start it, wait for its end and say how that was.
 
+        With a terminal, and neither `capture` nor `input`, the caller's terminal is passed through, in raw mode.
+
         Parameters
         ----------
         capture
@@ -219,6 +222,8 @@ class Process:
                 for stream in set(streams) - {0, 1, 2}:
                     os.close(stream)
             if self.terminal >= 0:
+                if not capture and input is None:
+                    relay(self.terminal, 0, 1, self._ended)
                 collectors = _attend_terminal(self.terminal, capture, input or b"")
             for collector in collectors:
                 collector.start()
@@ -228,6 +233,11 @@ class Process:
             texts = [collector.text for collector in collectors if isinstance(collector, _Collector)]
             stdout, stderr, *_ = (*texts, b"", b"")
             return Result(code, stdout, stderr, time.monotonic() - began)
+
+    def _ended(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            self.wait(0)
+        return self._code is not None
 
     def _streams(
         self, stack: contextlib.ExitStack, capture: bool, given: bytes | None
