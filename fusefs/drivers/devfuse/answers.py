@@ -23,7 +23,9 @@ from fusefs.tree import Entry
 __all__ = [
     "FOREVER",
     "NOTHING",
+    "TICK",
     "Listing",
+    "Validity",
     "attributes_of",
     "pack_absent",
     "pack_attributes",
@@ -33,6 +35,13 @@ __all__ = [
 
 #: How long the kernel may believe what only changes through it: ten years, in seconds.
 FOREVER = 315_360_000
+
+#: Seconds and nanoseconds.
+Validity = tuple[int, int]
+
+#: How long the kernel may believe the status of a file that is being written in passthrough: one tick of its clock. It
+#: knows of writes; only what a shared mapping does to the time of change it does not, and that is told by the tick.
+TICK: Validity = (0, 1_000_000)
 
 _ENTRY = wire.ENTRY_OUT.codec.pack
 _ATTR = wire.ATTR_OUT.codec.pack
@@ -57,14 +66,14 @@ def attributes_of(attributes: Attributes) -> Values:
     )  # fmt: skip
 
 
-def pack_attributes(attributes: Attributes, valid: int) -> bytes:
-    """Return a `fuse_attr_out`; `valid` is for how many seconds it may be believed."""
-    return _ATTR(valid, 0, 0, *attributes_of(attributes))
+def pack_attributes(attributes: Attributes, valid: Validity) -> bytes:
+    """Return a `fuse_attr_out`; `valid` is for how long it may be believed."""
+    return _ATTR(*valid, 0, *attributes_of(attributes))
 
 
-def pack_entry(node_id: int, attributes: Attributes, valid: int, attributes_valid: int) -> bytes:
-    """Return a `fuse_entry_out`."""
-    return _ENTRY(node_id, 0, valid, attributes_valid, 0, 0, *attributes_of(attributes))
+def pack_entry(node_id: int, attributes: Attributes, valid: int, status_valid: Validity) -> bytes:
+    """Return a `fuse_entry_out`; `valid` is for how many seconds the name may be believed."""
+    return _ENTRY(node_id, 0, valid, status_valid[0], 0, status_valid[1], *attributes_of(attributes))
 
 
 def pack_absent(valid: int) -> bytes:

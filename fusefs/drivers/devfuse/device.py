@@ -88,7 +88,10 @@ class Device:
 
     def clone(self) -> int:
         """Return one more descriptor of the mount; the first one where the kernel has no such thing."""
-        fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return os.dup(self.fd)
         try:
             fcntl.ioctl(fd, wire.DEV_IOC_CLONE, struct.pack("=I", self.fd))
         except OSError:

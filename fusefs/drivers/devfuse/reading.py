@@ -14,7 +14,7 @@ import errno
 from collections import OrderedDict
 
 from fusefs.drivers.devfuse import answers, wire
-from fusefs.drivers.devfuse.answers import FOREVER, NOTHING, Listing
+from fusefs.drivers.devfuse.answers import FOREVER, NOTHING, TICK, Listing, Validity
 from fusefs.drivers.devfuse.device import Device
 from fusefs.drivers.devfuse.nodes import Known, Nodes
 from fusefs.drivers.devfuse.options import Tuning
@@ -84,10 +84,10 @@ class Reading:
 
     # Entries and statuses
 
-    def status_valid(self, known: Known) -> int:
-        """Return for how many seconds the kernel may believe a node's status."""
+    def status_valid(self, known: Known) -> Validity:
+        """Return for how long the kernel may believe a node's status."""
         state = known.state
-        return 0 if state is not None and state.writers else self.valid
+        return TICK if state is not None and state.writers else (self.valid, 0)
 
     def entry(self, node: Node) -> bytes:
         """Return the entry of a node that is held for it."""
@@ -176,7 +176,8 @@ class Reading:
                     found.append(NOTHING)
                     continue
                 child = self.nodes.know(node)
-                found.append((child.id, 0, self.valid, self.status_valid(child), 0, 0, *fields))
+                valid = self.status_valid(child)
+                found.append((child.id, 0, self.valid, valid[0], 0, valid[1], *fields))
             return found
 
         return self._listing(known, position).page_plus(position, size, look)
