@@ -18,13 +18,28 @@ from dataclasses import dataclass, replace
 from fusefs.operation import Effect, EffectKind, Kind, Operation
 from sim.graph.entry import Entry, EntryType, Layer
 
-__all__ = ["Origin", "Reads", "Replay", "Totals", "first_state"]
+__all__ = ["CHANGING", "Origin", "Reads", "Replay", "Totals", "first_state"]
 
 _MADE = {
     Kind.MKDIR: EntryType.DIRECTORY,
     Kind.SYMLINK: EntryType.SYMLINK,
     Kind.MKNOD: EntryType.OTHER,
 }
+_QUIET = {
+    Kind.LOOKUP,
+    Kind.GETATTR,
+    Kind.READLINK,
+    Kind.READDIR,
+    Kind.GETXATTR,
+    Kind.LISTXATTR,
+    Kind.STATFS,
+    Kind.READ,
+    Kind.FSYNC,
+    Kind.RELEASE,
+    Kind.LSEEK,
+}
+#: The kinds of operations that can change the RW layer.
+CHANGING = frozenset(set(Kind) - _QUIET)
 _RENAME_ORDER = {EffectKind.COPIED_UP: 0, EffectKind.RENAMED: 1}
 
 
@@ -348,7 +363,7 @@ def first_state(
     Parameters
     ----------
     operations
-        All operations of the journal.
+        All operations of the journal, or those of the kinds in `CHANGING`.
     lower
         The read-only layers by number.
     now

@@ -22,7 +22,7 @@ from sim.graph.directory import directory_layer, read_directory
 from sim.graph.entry import Entry, Layer, Role
 from sim.graph.errors import SourceError
 from sim.graph.graph import Image, LayerGraph
-from sim.graph.replay import Replay, first_state
+from sim.graph.replay import CHANGING, Replay, first_state
 from sim.graph.stack import LayerStack
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def add_journal(
         lower = {item.number: _lower(graph, item) for item in described if item.role != Role.RW}
         rw = next((item for item in described if item.role == Role.RW), None)
         now = _upper_entries(rw)
-        initial = first_state(reader.operations(), lower, now) if at is not None else {}
+        initial = first_state(reader.operations(kinds=CHANGING), lower, now) if at is not None else {}
         replay = Replay(lower, initial).take_all(reader.operations(until=at))
     except JournalError as error:
         raise SourceError(str(error)) from error
