@@ -15,7 +15,6 @@ import stat
 
 from fusefs import marks, syscalls
 from fusefs.layer import Directory
-from fusefs.marks import Format
 from fusefs.node import Node
 from fusefs.operation import EffectKind, Kind
 from fusefs.record import recorded
@@ -348,7 +347,7 @@ class Files(Renames):
     # Extended attributes
 
     def _attribute_name(self, name: bytes) -> bytes:
-        return name if self.marks is Format.OCI else marks.escape_attribute(name, self.marks)
+        return marks.escape_attribute(name, self.marks)
 
     @recorded(Kind.GETXATTR)
     def getxattr(self, node: Node, name: bytes) -> bytes:
@@ -364,8 +363,6 @@ class Files(Renames):
         with self.lock:
             _, path = self.host_path(node)
             names = [os.fsencode(name) for name in os.listxattr(path, follow_symlinks=node.orphan is not None)]
-        if self.marks is Format.OCI:
-            return names
         own = self.marks
         return [marks.unescape_attribute(name, own) for name in names if not marks.is_private_attribute(name, own)]
 

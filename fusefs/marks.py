@@ -61,8 +61,13 @@ class Format(StrEnum):
 
     @property
     def prefix(self) -> bytes:
-        """What the union's own extended attributes begin with; OCI marks use none, but none may be forged either."""
+        """What the extended attributes begin with that the union writes; with OCI marks it writes none."""
         return _NAMESPACES[0] if self is Format.OVERLAY else _NAMESPACES[1]
+
+    @property
+    def prefixes(self) -> tuple[bytes, ...]:
+        """What the union's own extended attributes begin with; with OCI marks those of both others are."""
+        return _NAMESPACES if self is Format.OCI else (self.prefix,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +187,7 @@ def is_private_attribute(name: bytes, marks: Format) -> bool:
     >>> is_private_attribute(b"trusted.overlay.overlay.opaque", Format.OVERLAY)
     False
     """
-    prefix = marks.prefix
-    return name.startswith(prefix) and not name.startswith(prefix + b"overlay.")
+    return any(name.startswith(prefix) and not name.startswith(prefix + b"overlay.") for prefix in marks.prefixes)
 
 
 def escape_attribute(name: bytes, marks: Format) -> bytes:
@@ -192,11 +196,15 @@ def escape_attribute(name: bytes, marks: Format) -> bytes:
     >>> escape_attribute(b"trusted.overlay.opaque", Format.OVERLAY)
     b'trusted.overlay.overlay.opaque'
     """
-    prefix = marks.prefix
-    return prefix + b"overlay." + name[len(prefix) :] if name.startswith(prefix) else name
+    for prefix in marks.prefixes:
+        if name.startswith(prefix):
+            return prefix + b"overlay." + name[len(prefix) :]
+    return name
 
 
 def unescape_attribute(name: bytes, marks: Format) -> bytes:
     """Return the name that the caller sees of an extended attribute on disk; the reverse of `escape_attribute`."""
-    prefix = marks.prefix
-    return prefix + name[len(prefix) + 8 :] if name.startswith(prefix + b"overlay.") else name
+    for prefix in marks.prefixes:
+        if name.startswith(prefix + b"overlay."):
+            return prefix + name[len(prefix) + 8 :]
+    return name

@@ -67,6 +67,7 @@ SETTINGS = {
     "redirect": (Options(redirect=Redirect.ON), None),
     "metacopy": (Options(metacopy=True, redirect=Redirect.ON), None),
     "user": (Options(marks=Format.USER, index=False), None),
+    "oci": (Options(marks=Format.OCI), None),
     "tmpfs": (Options(), "/dev/shm"),
 }
 
@@ -98,17 +99,22 @@ def test_every_step_is_the_kernels(setting: str, world: World, steps: list[tuple
     place = Path(tempfile.mkdtemp(dir=where))
     try:
         lower = build(world, place, "user" if options.marks is Format.USER else "trusted")
-        with kernel(lower, place, "kernel", options) as theirs, ours(lower, place, "ours", options) as mine:
+        oci = options.marks is Format.OCI  # which the kernel cannot read
+        with (
+            kernel(lower, place, "kernel", Options(index=False) if oci else options) as theirs,
+            ours(lower, place, "ours", options) as mine,
+        ):
             same(look(theirs), look(mine), lower)
             for number, step in enumerate(steps):
                 expected = perform(theirs, step)
                 assert (number, step, perform(mine, step)) == (number, step, expected)
             after = look(theirs)
             same(after, look(mine), lower)
-        with kernel(lower, place, "ours", options) as theirs, ours(lower, place, "kernel", options) as mine:
-            same(after, look(theirs), lower)
-            same(after, look(mine), lower)
+        if not oci:
+            with kernel(lower, place, "ours", options) as theirs, ours(lower, place, "kernel", options) as mine:
+                same(after, look(theirs), lower)
+                same(after, look(mine), lower)
         with ours(lower, place, "ours", options) as mine:
-            same(after, look(mine), lower)
+            same(after, look(mine), [] if oci else lower)
     finally:
         shutil.rmtree(place)
