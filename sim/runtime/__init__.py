@@ -30,7 +30,8 @@ What should outlive the caller is a `Container`, which has a small shim process 
 
 Networks: `create_bridge(Bridge("br0", "172.18.0.0/16", "172.18.0.1"))`, then an `Interface` and `Port`s in the spec;
 `start_resolver` and `write_names` for names between containers; `write_etc_files` for /etc/hosts and its kin. What a
-machine can do is told by `examine`.
+machine can do is told by `examine`. The first start of a caller starts a small process that all others are forked from;
+it ends with the caller, or by `end_zygote`.
 
 Importing this package is cheap: its modules are loaded when their names are first used.
 """
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from sim.runtime.support import Finding, examine
     from sim.runtime.terminal import DetachKeys
     from sim.runtime.users import Identity, resolve_user
+    from sim.runtime.zygote import end_zygote
 
 __all__ = [
     "Bind",
@@ -112,6 +114,7 @@ __all__ = [
     "check_limits",
     "create_bridge",
     "delete_bridge",
+    "end_zygote",
     "examine",
     "free_address",
     "free_subnet",
@@ -134,6 +137,7 @@ _HOMES = {
     "network": ("Bridge", "create_bridge", "delete_bridge", "free_address", "free_subnet", "mac_of"),
     "resolver": ("start_resolver", "stop_resolver", "write_names"),
     "support": ("Finding", "examine"),
+    "zygote": ("end_zygote",),
     "container": ("Container", "Execution", "Status"),
     "log": ("Entry", "LogOptions", "read_log"),
     "terminal": ("DetachKeys",),

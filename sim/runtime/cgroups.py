@@ -171,7 +171,7 @@ class ControlGroup:
             for controller, place in self.places.items():
                 if controller == "":
                     self._delegate(place)
-                place.mkdir(parents=True, exist_ok=True)
+                _make(place)
                 if controller == "cpuset":
                     _inherit_cpuset(place)
         except OSError as error:
@@ -391,6 +391,14 @@ def sweep(prefix: str = "layerlab", layout: Layout | None = None) -> list[str]:
                     place.rmdir()
                     removed.add(f"{prefix}/{place.name}")
     return sorted(removed)
+
+
+def _make(place: Path) -> None:
+    for _ in range(20):  # the parent goes with its last child, which may be right now
+        with contextlib.suppress(FileNotFoundError):
+            place.mkdir(parents=True, exist_ok=True)
+            return
+    place.mkdir(parents=True, exist_ok=True)
 
 
 def _no(what: str, then: str) -> str:

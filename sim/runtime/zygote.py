@@ -28,7 +28,7 @@ from sim.runtime import syscalls
 from sim.runtime.channel import Channel, pair
 from sim.runtime.errors import ContainerError
 
-__all__ = ["Zygote", "main", "zygote"]
+__all__ = ["Zygote", "end_zygote", "main", "zygote"]
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from sim.runtime.zygote import main; main(int(sys.argv[2]))"
 _SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, SHRINK, GROW, WRITE
@@ -108,6 +108,15 @@ def zygote() -> Zygote:
         if _current is None or not _current.usable:
             _current = Zygote()
         return _current
+
+
+def end_zygote() -> None:
+    """End this process's zygote, if there is one; containers go on, and the next one that starts gets a new zygote."""
+    global _current
+    with _lock:
+        if _current is not None and _current.usable:
+            _current.close()
+        _current = None
 
 
 def _sealed_interpreter() -> int:
