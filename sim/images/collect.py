@@ -73,6 +73,10 @@ def collect(root: Path, records: Records, blobs: Blobs) -> Collected:
             "DELETE FROM layer_blob WHERE NOT EXISTS (SELECT 1 FROM layer WHERE layer.diff_id = layer_blob.diff_id)"
         )
         change.execute("DELETE FROM layer_source WHERE digest NOT IN (SELECT digest FROM layer_blob)")
+    for path in list(blobs.locks.iterdir()):
+        lock = FileLock(path)
+        if lock.acquire(wait=False):  # nobody holds it: its holder died
+            lock.release()
     empty_trash(root)
     return Collected(layers, layer_bytes, blob_bytes)
 
