@@ -28,11 +28,28 @@ Making images
   layer) or from plain entries: `file`, `directory`, `symlink`, `hardlink`, `whiteout`, `opaque`.
 
 With `created` (and `modified` for a directory) given, the same input gives the same digests on each run.
+
+Living with images
+------------------
+- `remove(store, name, uses=…)`, `prune(store, …)`: what Docker untags, deletes and refuses; `Use` is a container.
+- `select(images, since=…, label=…)`: the filters of `image ls`.
+- `account(images)`, `disk_usage(store, used=…)`: which bytes belong to whom, exactly.
+- `commit(store, image, upper, …)`, `export(view, write)`, `import_tar(store, tar)`; `apply_changes` is `--change`.
+- `save(store, names, write)`, `load(store, chunks)`: archives, to and from a file or a pipe.
+
+Beside this package, because they bring an HTTP library along: `sim.images.registry` (`pull`, `push`, `Registries`) and
+`sim.images.daemonjson` (`read_settings`).
+
+Every error is an `ImagesError` whose text is one line for people.
 """
 
 from __future__ import annotations
 
+from sim.images.accounting import Accounts, DiskUsage, ImageAccount, LayerAccount, account, disk_usage
+from sim.images.archive import load, save
 from sim.images.base import FIXED_TIME, base_entries
+from sim.images.changes import apply_changes
+from sim.images.commit import commit, export, import_tar
 from sim.images.create import (
     architecture,
     base_image,
@@ -58,46 +75,70 @@ from sim.images.errors import (
 )
 from sim.images.image import Image, Layer
 from sim.images.lease import Lease
+from sim.images.progress import Listener, Progress, Stage
 from sim.images.reference import Reference
+from sim.images.removal import Pruned, Removed, Use, prune, remove
+from sim.images.selection import select
 from sim.images.store import Store
 
 __all__ = [
     "FIXED_TIME",
     "MAX_LAYERS",
+    "Accounts",
     "AmbiguousError",
     "AuthenticationError",
     "Configuration",
     "ConflictError",
     "ContentError",
     "Descriptor",
+    "DiskUsage",
     "Entry",
     "History",
     "Image",
+    "ImageAccount",
     "ImagesError",
     "Kind",
     "Layer",
+    "LayerAccount",
     "LayerTarError",
     "Lease",
+    "Listener",
     "Manifest",
     "NotFoundError",
     "Platform",
+    "Progress",
+    "Pruned",
     "Reference",
     "ReferenceError",
     "RegistryError",
+    "Removed",
     "SettingsError",
+    "Stage",
     "Store",
     "StoreError",
     "TooManyLayersError",
+    "Use",
+    "account",
+    "apply_changes",
     "architecture",
     "base_entries",
     "base_image",
+    "commit",
     "directory",
+    "disk_usage",
+    "export",
     "file",
     "hardlink",
     "image_from_layers",
     "image_from_rootfs",
     "image_on",
+    "import_tar",
+    "load",
     "opaque",
+    "prune",
+    "remove",
+    "save",
+    "select",
     "symlink",
     "whiteout",
 ]

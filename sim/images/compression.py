@@ -14,7 +14,7 @@ import struct
 import threading
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
 from typing import TypeVar
@@ -170,8 +170,8 @@ def _unzstd(chunks: Iterator[bytes]) -> Iterator[bytes]:
                 # Small steps: one compressed byte can stand for megabytes, and this interface has no bound on output.
                 step, pending = pending[:1024], pending[1024:]
                 out = frame.decompress(step)
-                if out:
-                    yield out
+                for at in range(0, len(out), _OUT):
+                    yield out[at : at + _OUT]
                 if frame.eof:
                     pending = frame.unused_data + pending
                     finished = True
@@ -279,7 +279,7 @@ class _End:
     __slots__ = ()
 
 
-def ahead(items: Iterable[_T], depth: int = 8) -> Iterator[_T]:
+def ahead(items: Iterable[_T], depth: int = 8) -> Generator[_T, None, None]:
     """Yield what another thread takes from `items`, up to `depth` items ahead; its exceptions are raised here.
 
     When the generator is closed early the thread stops after its present item.
