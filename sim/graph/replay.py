@@ -12,7 +12,7 @@ paths that were changed or read, never with the number of operations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from fusefs.operation import Effect, EffectKind, Kind, Operation
@@ -140,6 +140,7 @@ class Replay:
         self.number = 0
         self.missing: dict[str, Entry] = {}
         self._links = 0
+        self._renamed_to: set[str] = set()
 
     def take(self, operation: Operation) -> None:
         """Take the next operation."""
@@ -275,6 +276,9 @@ class Replay:
             self.entries[target] = replace(entry, path=target)
             if path == old:
                 origin = replace(origin or Origin(EffectKind.RENAMED, number), renamed=number, was=old)
+                self._renamed_to.add(target)
+            elif origin is not None and origin.renamed:
+                self._renamed_to.add(target)
             if origin is not None:
                 self.origins[target] = origin
 
@@ -316,6 +320,11 @@ class Replay:
             self.entries[path] = replace(
                 self.entries[path], size=size, mode=mode, uid=owner[0], gid=owner[1], mtime=-operation.number
             )
+
+    def renamed_from(self, paths: Container[str]) -> list[str]:
+        """Return the paths of those objects of the RW layer that had one of these names before."""
+        self._renamed_to = {path for path in self._renamed_to if path in self.origins and self.origins[path].renamed}
+        return [path for path in self._renamed_to if self.origins[path].was in paths]
 
     def below(self, path: str) -> list[str]:
         """Return the paths of the RW layer at and below a path."""

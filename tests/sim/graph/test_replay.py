@@ -66,7 +66,7 @@ def shape(entries: dict[str, Entry]) -> dict[str, tuple[object, ...]]:
     return {path: (e.type, e.size, e.target, e.redirect) for path, e in entries.items()}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=steps, redirect=st.sampled_from([Redirect.FOLLOW, Redirect.ON]))
 def test_after_each_operation_the_replay_is_the_directory(
     steps: list[tuple[str, str, str, int]], redirect: Redirect
@@ -88,7 +88,7 @@ def test_after_each_operation_the_replay_is_the_directory(
             assert replay.missing == {}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=steps, redirect=st.sampled_from([Redirect.FOLLOW, Redirect.ON]))
 def test_the_merged_view_is_what_the_union_shows(steps: list[tuple[str, str, str, int]], redirect: Redirect) -> None:
     with tempfile.TemporaryDirectory() as home:
