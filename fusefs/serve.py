@@ -150,6 +150,12 @@ def run(request: Request, say: Callable[[str], None], watch: Record | None = Non
     except FusefsError as error:
         say(f"error {error}")
         return 1
+    except ImportError as error:
+        say(
+            f"error fuse-python: cannot be used here ({error}); install the packages libfuse-dev, pkg-config and gcc,"
+            " then run 'pip install fuse-python'"
+        )
+        return 1
     except OSError as error:
         say(f"error {request.mountpoint}: {error.strerror or error}")
         return 1
