@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, urlencode, urljoin, urlsplit
-
-import httpx
 
 from sim.images.blobs import BlobWriter
 from sim.images.digest import check_digest, of_bytes, short
@@ -29,6 +27,9 @@ from sim.images.errors import ContentError, RegistryError
 from sim.images.registry.credentials import Credentials
 from sim.images.registry.endpoints import Endpoint, Registries
 from sim.images.registry.session import Session, failure
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["RegistryClient"]
 

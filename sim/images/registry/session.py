@@ -14,14 +14,15 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import httpx
 
 from sim.images.errors import AuthenticationError, RegistryError
 from sim.images.registry.credentials import Credentials
 from sim.images.registry.endpoints import Endpoint, Registries
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["Session", "failure", "transient"]
 
@@ -57,6 +58,8 @@ class Session:
     """
 
     def __init__(self, endpoint: Endpoint, registries: Registries, credentials: Credentials | None) -> None:
+        import httpx  # when a registry is spoken to, and not before: it is most of the time that an import takes
+
         self.endpoint = endpoint
         self._registries = registries
         self._credentials = credentials
@@ -91,6 +94,8 @@ class Session:
         AuthenticationError
             The challenge cannot be answered.
         """
+        import httpx
+
         address = url if "://" in url else self.endpoint.base + url
         try:
             response = self._send(method, address, scope, headers, content)
@@ -283,6 +288,8 @@ def _errors(body: bytes) -> list[tuple[str, str]]:
 
 def failure(host: str, response: httpx.Response) -> RegistryError:
     """Return the error for an answer that is none of the good ones."""
+    import httpx
+
     body = b""
     with contextlib.suppress(httpx.HTTPError):
         for chunk in response.iter_raw():
