@@ -162,6 +162,9 @@ def _make(
             file.write("0")
     _set_oom_score(spec.oom_score_adj)
     mapped = spec.namespaces.user != "host"
+    rootfs = Rootfs(spec, mapped=mapped, cgroups=cgroups)
+    if mapped and os.geteuid() == 0:
+        rootfs.hold()
     if mapped:
         _enter("user", spec.namespaces.user)
         if spec.namespaces.user == "new":
@@ -176,7 +179,7 @@ def _make(
         channel.send(("first", first))
         return
     channel.receive()  # the shim is this process's parent from here on
-    _furnish(spec, seccomp, streams, cgroups, channel, mapped)
+    _furnish(spec, seccomp, streams, cgroups, channel, rootfs)
 
 
 def _enter(kind: str, wish: str) -> None:
@@ -208,7 +211,7 @@ def _furnish(
     streams: tuple[int, int, int] | None,
     cgroups: dict[str, str],
     channel: Channel,
-    mapped: bool,
+    rootfs: Rootfs,
 ) -> None:
     """Be the first process: the other namespaces, the root filesystem, and then the command."""
     os.setsid()
@@ -226,7 +229,6 @@ def _furnish(
     if spec.hostname:
         socket.sethostname(spec.hostname)
     os.umask(0)
-    rootfs = Rootfs(spec, mapped=mapped, cgroups=cgroups)
     sys.meta_path.clear()
     sys.path_hooks.clear()
     rootfs.enter()

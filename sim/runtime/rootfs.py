@@ -24,6 +24,7 @@ from sim.runtime.spec import Bind, Overlay, ProcessSpec, Tmpfs
 __all__ = ["Rootfs"]
 
 _PROC_MAGIC, _TMPFS_MAGIC = 0x9FA0, 0x01021994
+_INITIAL_USERS = 0xEFFFFFFD  #: number of the first user namespace's file (linux/proc_ns.h)
 _QUIET = sys.MOUNT_NOSUID | sys.MOUNT_NODEV | sys.MOUNT_NOEXEC
 _NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _LINKS = (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"))
@@ -52,10 +53,16 @@ class Rootfs:
         self._trees: dict[str, tuple[int, bool]] = {}
         self._nodes: dict[str, int] = {}
         self._kernel: dict[str, int] = {}
+        self._held = False
+        self._tree = -1
 
-    def enter(self) -> None:
-        """Take hold of what comes from the host, pivot into the root filesystem and let go of the host's."""
-        sys.make_private("/")
+    def hold(self) -> None:
+        """Take hold of what comes from the host, as detached trees.
+
+        Root does this before it enters a user namespace, where it may not reach all of it any more; an ordinary user
+        can do it only inside.
+        """
+        self._held = True
         for mount in self.spec.mounts:
             if isinstance(mount, Bind):
                 self._hold(mount)
@@ -69,6 +76,13 @@ class Rootfs:
             tree = sys.clone_tree(path)
             sys.tree_attributes(tree, _QUIET | (0 if self.spec.privileged else sys.MOUNT_RDONLY), private=True)
             self._trees[f"/sys/fs/cgroup/{name}".rstrip("/")] = (tree, True)
+        self._tree = self._hold_rootfs()
+
+    def enter(self) -> None:
+        """Pivot into the root filesystem and let go of the host's."""
+        sys.make_private("/")
+        if not self._held:
+            self.hold()
         self._kernel = {"/proc": self._procfs(), "/sys": self._sysfs()}
         self._pivot()
         self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -101,18 +115,23 @@ class Rootfs:
         """Whether a new sysfs is forbidden: it shows network interfaces, so the network must be of one's own users."""
         return self.mapped and self.spec.namespaces.network == "host"
 
-    def _pivot(self) -> None:
+    def _hold_rootfs(self) -> int:
         rootfs = self.spec.rootfs
         if isinstance(rootfs, Overlay):
-            tree = _mount_overlay(rootfs, self.mapped)
-            place = os.fspath(rootfs.lower[0])
-        else:
-            place = os.fspath(rootfs)
-            try:
-                tree = sys.clone_tree(place)
-            except OSError as error:
-                raise ContainerError(f"cannot use {place} as root filesystem: {error.strerror}") from error
-        target = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            return _mount_overlay(rootfs, userxattr=os.stat("/proc/self/ns/user").st_ino != _INITIAL_USERS)
+        place = os.fspath(rootfs)
+        try:
+            tree = sys.clone_tree(place)
+        except OSError as error:
+            raise ContainerError(f"cannot use {place} as root filesystem: {error.strerror}") from error
+        if not stat.S_ISDIR(os.fstat(tree).st_mode):
+            raise InvalidSpecError(f"cannot use {place} as root filesystem: it is no directory")
+        sys.tree_attributes(tree, private=True)
+        return tree
+
+    def _pivot(self) -> None:
+        tree = self._tree
+        target = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         sys.attach_tree(tree, target)
         os.close(target)
         os.fchdir(tree)
@@ -322,7 +341,7 @@ def _all_devices(known: dict[str, int]) -> dict[str, int]:
     return found
 
 
-def _mount_overlay(overlay: Overlay, mapped: bool) -> int:
+def _mount_overlay(overlay: Overlay, *, userxattr: bool) -> int:
     """Mount a stack, naming its layers by descriptor: so they may have any name, and fit the kernel's 256 bytes."""
     directories = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in overlay.lower]
     names = [f"/proc/self/fd/{directory}" for directory in directories]
@@ -331,7 +350,7 @@ def _mount_overlay(overlay: Overlay, mapped: bool) -> int:
         for option, path in (("upperdir", overlay.upper), ("workdir", overlay.work)):
             directories.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
             options[option] = f"/proc/self/fd/{directories[-1]}"
-    if mapped:
+    if userxattr:
         options["userxattr"] = None
     try:
         return sys.new_filesystem("overlay", options)
