@@ -224,7 +224,8 @@ class Files(Renames):
         """Write a directory's names to disk."""
         if self.options.volatile or not node.upper:
             return
-        fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.upper_directory(node).fd)
+        directory = self.upper_directory(node)
+        fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory.fd)
         try:
             os.fsync(fd)
         finally:

@@ -23,7 +23,10 @@ _TYPE_BITS = 16
 
 
 class Directory:
-    """An open directory (O_PATH) that closes itself when nobody holds it any more."""
+    """An open directory (O_PATH) that closes itself when nobody holds it any more.
+
+    Trap: in `layer.directory(path).fd` nobody does, once the number is read. Give it a name for as long as it is used.
+    """
 
     __slots__ = ("fd",)
 
@@ -191,7 +194,8 @@ class Layer:
 
     def stat(self, path: bytes, name: bytes) -> os.stat_result:
         """Return the status of `name` in the directory at `path`, of a symlink itself."""
-        return os.stat(name, dir_fd=self.directory(path).fd, follow_symlinks=False)
+        directory = self.directory(path)
+        return os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
 
     def entry(self, path: bytes, name: bytes) -> tuple[int, bool]:
         """Look one name up in the directory at `path`.

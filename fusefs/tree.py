@@ -60,7 +60,7 @@ class Tree(Table):
     def _find(self, parent: Node, name: bytes) -> Node:
         """Return what a name leads to, not held; under the lock."""
         node = parent.children.get(name)
-        if node is not None:
+        if node is not None and (self.options.cache or self._is_current(parent, name, node)):
             if node.links:
                 self._prefer(parent, name, node)
             return node
@@ -74,6 +74,37 @@ class Tree(Table):
         if node.links:
             self._prefer(parent, name, node)
         return node
+
+    def _is_current(self, parent: Node, name: bytes, node: Node) -> bool:
+        """Tell whether a name still leads to a node, where somebody may change the read-only layers underneath.
+
+        The parts of a directory are set to those that it has now; a node that is no more is let go.
+        """
+        if node.upper and not node.is_directory:
+            return True
+        opaque, redirect = False, None
+        if node.upper:
+            above = self.upper_directory(parent)
+            said = marks.read_marks(marks.at(above.fd, name))
+            opaque, redirect = said.opaque, said.redirect
+        found = None if opaque else self._search(parent.lower, name, redirect, below=0)
+        if node.is_directory and (node.upper or (found is not None and not found[1])):
+            node.lower = found[0] if found is not None and not found[1] else ()
+            return True
+        if found == (node.lower, node.lower_name) and found is not None:
+            number, path = found[0][0]
+            status = self.layer(number).stat(path, found[1])
+            if (self._inode(self.layer(number).device, status.st_ino), stat.S_IFMT(status.st_mode)) == (
+                node.inode,
+                node.kind,
+            ):
+                return True
+        gone = parent.path_of(name)
+        self._detach(parent, name, node)
+        if node.parent is None:
+            node.dead = True
+            node.name = os.fsencode(gone)
+        return False
 
     def _peek(self, parent: Node, name: bytes) -> Node | None:
         """Return what a name leads to, or None."""
@@ -158,7 +189,8 @@ class Tree(Table):
                 continue
             if value == 0 or Listing.unpack(value)[1] != stat.S_IFREG:
                 break
-            found = marks.at(self.layer(number).directory(directory).fd, name)
+            here = self.layer(number).directory(directory)
+            found = marks.at(here.fd, name)
             return self._data(found, prefix, places[at + 1 :], number) or (number, directory, name)
         raise failure(errno.EIO, path)
 
@@ -207,7 +239,8 @@ class Tree(Table):
 
     def _lower_inode(self, number: int, path: bytes) -> int:
         layer = self.layer(number)
-        return self._inode(layer.device, os.fstat(layer.directory(path).fd).st_ino)
+        directory = layer.directory(path)
+        return self._inode(layer.device, os.fstat(directory.fd).st_ino)
 
     def _from_lower(self, parent: Node, name: bytes) -> Node | None:
         found = self._search(parent.lower, name, None, below=0)
@@ -231,9 +264,9 @@ class Tree(Table):
                         node.data = self._data(self.index.path(node.index), self.marks.prefix, places, 0)
                     return self._attach(parent, name, node)
             if self.options.metacopy and node.kind == stat.S_IFREG and number < len(self.layers) - 1:
-                here = marks.at(layer.directory(path).fd, lower_name)
+                directory = layer.directory(path)
                 below = [(*part, lower_name) for part in parent.lower if part[0] > number]
-                node.data = self._data(here, self.marks.prefix, below, number)
+                node.data = self._data(marks.at(directory.fd, lower_name), self.marks.prefix, below, number)
             node.status = status if self.options.cache else None
             node.lower_name = lower_name
         node.lower = parts
@@ -245,7 +278,8 @@ class Tree(Table):
         known = self._known(key)
         if known is not None:
             return known
-        value = origin.encode_origin(layer.directory(path).fd, name, self._uuids[layer.device])
+        directory = layer.directory(path)
+        value = origin.encode_origin(directory.fd, name, self._uuids[layer.device])
         if value is None:
             return None
         known = self._indexed(node, index, value)

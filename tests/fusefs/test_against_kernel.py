@@ -65,6 +65,7 @@ SETTINGS = {
     "default": (Options(), None),
     "no index": (Options(index=False), None),
     "redirect": (Options(redirect=Redirect.ON), None),
+    "no cache": (Options(cache=False), None),
     "metacopy": (Options(metacopy=True, redirect=Redirect.ON), None),
     "user": (Options(marks=Format.USER, index=False), None),
     "oci": (Options(marks=Format.OCI), None),
