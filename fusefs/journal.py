@@ -121,7 +121,8 @@ class Recorder:
     >>> file = Path(tempfile.mkdtemp()) / "journal.db"
     >>> with Recorder(file, [JournalLayer(1, "ro", "base", Path("/base"))]) as record:
     ...     record(Operation(Kind.LOOKUP, "/etc", layer=1))
-    >>> [(op.number, op.kind.value, op.path) for op in Journal(file).operations()]
+    >>> with Journal(file) as journal:
+    ...     [(op.number, op.kind.value, op.path) for op in journal.operations()]
     [(1, 'lookup', '/etc')]
     """
 
@@ -284,11 +285,16 @@ class Journal:
             raise JournalError(f"{self.path}: there is no such journal")
         try:
             self._database = _connect(self.path, mode="ro")
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path}: this cannot be read as a journal: {error}") from error
+        try:
             rows = self._database.execute("SELECT key, value FROM meta").fetchall()
         except sqlite3.Error as error:
+            self._database.close()
             raise JournalError(f"{self.path}: this cannot be read as a journal: {error}") from error
         self._meta: dict[str, str] = dict(rows)
         if self._meta.get("schema") != str(_SCHEMA_VERSION):
+            self._database.close()
             raise JournalError(
                 f"{self.path}: the journal has schema {self._meta.get('schema')}, this version reads {_SCHEMA_VERSION}"
             )

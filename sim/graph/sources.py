@@ -9,6 +9,7 @@ Functions here belong to the thread of the graph that they fill.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -107,18 +108,18 @@ def add_journal(
     """
     path = journal.path if isinstance(journal, Journal) else Path(journal)
     try:
-        reader = journal if isinstance(journal, Journal) else Journal(path)
-        count = len(reader)
-        if at is not None and not 0 <= at <= count:
-            raise SourceError(f"{path}: the journal has no operation {at}; it has {count}")
-        described = reader.layers()
-        if not described:
-            raise SourceError(f"{path}: the journal names no layer; it was not made by a mount")
-        lower = {item.number: _lower(graph, item) for item in described if item.role != Role.RW}
-        rw = next((item for item in described if item.role == Role.RW), None)
-        now = _upper_entries(rw)
-        initial = first_state(reader.operations(kinds=CHANGING), lower, now) if at is not None else {}
-        replay = Replay(lower, initial).take_all(reader.operations(until=at))
+        with contextlib.nullcontext(journal) if isinstance(journal, Journal) else Journal(path) as reader:
+            count = len(reader)
+            if at is not None and not 0 <= at <= count:
+                raise SourceError(f"{path}: the journal has no operation {at}; it has {count}")
+            described = reader.layers()
+            if not described:
+                raise SourceError(f"{path}: the journal names no layer; it was not made by a mount")
+            lower = {item.number: _lower(graph, item) for item in described if item.role != Role.RW}
+            rw = next((item for item in described if item.role == Role.RW), None)
+            now = _upper_entries(rw)
+            initial = first_state(reader.operations(kinds=CHANGING), lower, now) if at is not None else {}
+            replay = Replay(lower, initial).take_all(reader.operations(until=at))
     except JournalError as error:
         raise SourceError(str(error)) from error
 
