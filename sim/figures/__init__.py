@@ -8,6 +8,7 @@
     figures.save(figures.timeline(graph.timeline(stack)), "timeline.svg")
     figures.save(figures.sharing(graph.sharing(web)), "sharing.png")
 
+`stepper(graph.steps(stack))` returns an HTML page to step through the operations, which loads nothing from anywhere.
 `draw(name, graph, stack)` draws any of `FIGURES` by its name, for a command line. Every function takes
 `theme=figures.DARK` for a dark page. What is shown, grouped and left out is decided where the data is prepared, in
 `sim.graph`; how it looks is decided here. Importing this package does not import matplotlib.
@@ -22,6 +23,7 @@ from sim.figures.latency import latency
 from sim.figures.lookup_walk import lookup_walk
 from sim.figures.savings import savings_curve, waterfall
 from sim.figures.sharing import sharing
+from sim.figures.stepper import stepper
 from sim.figures.style import DARK, LIGHT, Theme, save
 from sim.figures.timeline import timeline
 from sim.figures.trees import change_tree, heat
@@ -43,6 +45,7 @@ __all__ = [
     "save",
     "savings_curve",
     "sharing",
+    "stepper",
     "timeline",
     "waterfall",
 ]

@@ -81,6 +81,7 @@ from sim.graph.views import (
     lookup_walk,
     savings_curve,
     sharing,
+    steps,
     timeline,
     waterfall,
 )
@@ -147,6 +148,7 @@ __all__ = [
     "served_by",
     "sharing",
     "sizes",
+    "steps",
     "store_graph",
     "timeline",
     "to_dot",

@@ -14,6 +14,8 @@ from sim.graph.views.latency import Latency, Point, latency
 from sim.graph.views.lookup import LookupWalk, Probe, lookup_walk
 from sim.graph.views.savings import SavingsCurve, Step, Waterfall, savings_curve, waterfall
 from sim.graph.views.sharing import Sharing, SharingLayer, SharingRow, sharing
+from sim.graph.views.steps import Step as OperationStep
+from sim.graph.views.steps import Steps, steps
 from sim.graph.views.timeline import Arrow, Event, Lane, Note, Timeline, timeline
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Latency",
     "LookupWalk",
     "Note",
+    "OperationStep",
     "Point",
     "Probe",
     "SavingsCurve",
@@ -42,6 +45,7 @@ __all__ = [
     "SharingRow",
     "Slab",
     "Step",
+    "Steps",
     "Timeline",
     "TreeLine",
     "Waterfall",
@@ -56,6 +60,7 @@ __all__ = [
     "lookup_walk",
     "savings_curve",
     "sharing",
+    "steps",
     "timeline",
     "waterfall",
 ]
