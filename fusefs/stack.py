@@ -212,26 +212,39 @@ def _choose_marks(work: Layer, upper: Layer, options: Options) -> Format:
     """Return the format of marks that this process can write on the upper's filesystem."""
     wanted = [options.marks] if options.marks else [Format.OVERLAY, Format.USER, Format.OCI]
     probe = b".layerlab-probe-%d" % os.getpid()
-    path = marks.at(work.root.fd, probe)
     for candidate in wanted:
-        if candidate is Format.OCI:
-            return candidate
-        os.mkdir(probe, 0o700, dir_fd=work.root.fd)
         try:
-            marks.set_opaque(work.root.fd, probe, candidate)
-            marks.whiteout_device(work.root.fd, probe + b"-w")
-            os.unlink(probe + b"-w", dir_fd=work.root.fd)
+            _try_marks(work, probe, candidate)
         except OSError as error:
             failure = error
         else:
             return candidate
-        finally:
-            os.rmdir(path)
+    if options.marks is None:
+        raise LayerError(
+            f"{_shown(upper.path)}: no whiteout of any form can be made here ({failure.strerror}), as on another union;"
+            " put the upper and the work directory on another filesystem (ext4, xfs, btrfs, tmpfs)"
+        )
     why = "has no extended attributes of that kind" if failure.errno != errno.EPERM else "does not let this user do it"
     raise LayerError(
         f"{_shown(upper.path)}: the marks '{options.marks}' cannot be written: the filesystem {why};"
         " use the marks 'user' or 'oci', or another filesystem (ext4, xfs, btrfs, tmpfs)"
     )
+
+
+def _try_marks(work: Layer, probe: bytes, candidate: Format) -> None:
+    """Make an opaque directory and a whiteout in the work directory, and take them away again."""
+    place = work.root.fd
+    if candidate is Format.OCI:
+        os.close(os.open(marks.OCI_PREFIX + probe, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600, dir_fd=place))
+        os.unlink(marks.OCI_PREFIX + probe, dir_fd=place)
+        return
+    os.mkdir(probe, 0o700, dir_fd=place)
+    try:
+        marks.set_opaque(place, probe, candidate)
+        marks.whiteout_device(place, probe + b"-w")
+        os.unlink(probe + b"-w", dir_fd=place)
+    finally:
+        os.rmdir(probe, dir_fd=place)
 
 
 def _prepare(work: Layer, name: bytes, *, empty: bool = True) -> Directory:
