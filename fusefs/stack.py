@@ -139,28 +139,34 @@ def open_stack(stack: Stack, options: Options) -> OpenStack:
     if (stack.upper is None) != (stack.work is None):
         one, other = ("an upper", "a work") if stack.work is None else ("a work", "an upper")
         raise LayerError(f"{one} directory was given without {other} directory: give both, or none for read-only")
-    lowers = [Layer(number, path, cache=options.cache) for number, path in enumerate(stack.lower, 1)]
-    if stack.upper is None or stack.work is None:
-        return OpenStack([None, *lowers], options, options.marks or Format.OVERLAY)
-    upper = Layer(0, stack.upper, cache=False)
-    work = Layer(-1, stack.work, cache=False)
-    _check_apart(upper, work, lowers)
-    locks: list[int] = []
-    try:
+    with contextlib.ExitStack() as undo:
+
+        def opened(number: int, path: Path, *, cache: bool) -> Layer:
+            layer = Layer(number, path, cache=cache)
+            undo.callback(layer.close)
+            return layer
+
+        lowers = [opened(number, path, cache=options.cache) for number, path in enumerate(stack.lower, 1)]
+        if stack.upper is None or stack.work is None:
+            undo.pop_all()
+            return OpenStack([None, *lowers], options, options.marks or Format.OVERLAY)
+        upper, work = opened(0, stack.upper, cache=False), opened(-1, stack.work, cache=False)
+        _check_apart(upper, work, lowers)
+        locks: list[int] = []
         for layer, role in ((upper, "upper"), (work, "work")):
             locks.append(_lock(layer, role))
+            undo.callback(os.close, locks[-1])
         _check_writable(upper)
         _check_writable(work)
         chosen = _choose_marks(work, upper, options)
         staging = _prepare(work, b"work")
+        undo.callback(staging.close)
         index = None
         if options.index and chosen is not Format.OCI:
             index = LinkIndex(_prepare(work, b"index", empty=False), chosen)
-    except BaseException:
-        for lock in locks:
-            os.close(lock)
-        raise
-    return OpenStack([upper, *lowers], options, chosen, staging, index, locks)
+        undo.pop_all()
+        work.close()
+        return OpenStack([upper, *lowers], options, chosen, staging, index, locks)
 
 
 def _shown(path: bytes) -> str:
