@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from sim.runtime.etcfiles import host_resolv_conf, update_hosts, write_etc_files
     from sim.runtime.log import Entry, LogOptions, read_log
     from sim.runtime.network import Bridge, create_bridge, delete_bridge, free_address, free_subnet, mac_of
+    from sim.runtime.plug import next_interface, plug_in, unplug
     from sim.runtime.process import Process, Result
     from sim.runtime.resolver import start_resolver, stop_resolver, write_names
     from sim.runtime.spec import (
@@ -120,11 +121,14 @@ __all__ = [
     "free_subnet",
     "host_resolv_conf",
     "mac_of",
+    "next_interface",
+    "plug_in",
     "read_log",
     "resolve_user",
     "start_resolver",
     "stop_resolver",
     "sweep",
+    "unplug",
     "update_hosts",
     "write_etc_files",
     "write_names",
@@ -135,6 +139,7 @@ _HOMES = {
     "stats": ("Stats",),
     "etcfiles": ("host_resolv_conf", "update_hosts", "write_etc_files"),
     "network": ("Bridge", "create_bridge", "delete_bridge", "free_address", "free_subnet", "mac_of"),
+    "plug": ("next_interface", "plug_in", "unplug"),
     "resolver": ("start_resolver", "stop_resolver", "write_names"),
     "support": ("Finding", "examine"),
     "zygote": ("end_zygote",),

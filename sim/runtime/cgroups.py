@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sim.runtime.devicefilter import attach_device_filter
 from sim.runtime.errors import ContainerError, InvalidSpecError, UnsupportedError
 from sim.runtime.spec import Limits
 from sim.runtime.stats import Stats, legacy_stats, number, table, unified_stats
@@ -125,6 +126,7 @@ class ControlGroup:
             raise InvalidSpecError(f"invalid name of a control group: {name!r}")
         self.name = name.strip("/")
         self.layout = layout or Layout.of_machine()
+        self.holds_devices = False
         if self.layout.is_unified and self.layout.unified is not None:
             self.places = {"": self.layout.unified / self.name}
         else:
@@ -135,6 +137,7 @@ class ControlGroup:
         """Return the group that was made before, by the directories it said it has."""
         group = cls.__new__(cls)
         group.name, group.layout = name, Layout({}, None)
+        group.holds_devices = True
         group.places = {controller: Path(path) for controller, path in directories.items()}
         return group
 
@@ -199,8 +202,18 @@ class ControlGroup:
                     (parent / "cgroup.subtree_control").write_text(f"+{name}")
 
     def _allow(self, devices: Iterable[str] | None) -> None:
-        if "devices" not in self.places or devices is None:
+        if devices is None:
             return
+        if self.is_unified:
+            try:
+                attach_device_filter(self.places[""], (*_DEVICES, *_MORE_DEVICES, *devices))
+                self.holds_devices = True
+            except OSError:  # who may not attach one gets a container that may make no nodes
+                self.holds_devices = False
+            return
+        if "devices" not in self.places:
+            return
+        self.holds_devices = True
         (self.places["devices"] / "devices.deny").write_text("a")
         for rule in (*_DEVICES, *_MORE_DEVICES, *devices):
             (self.places["devices"] / "devices.allow").write_text(rule)

@@ -17,6 +17,7 @@ from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError
 from sim.runtime.launch import Launched
 from sim.runtime.minder import Minder
+from sim.runtime.plug import PlugRequest, serve_plug
 from sim.runtime.reaper import exit_status
 from sim.runtime.resolver import ResolverRequest, serve_names
 from sim.runtime.world import World
@@ -35,6 +36,9 @@ def serve(control: Channel) -> None:
         return
     if isinstance(request, ResolverRequest):
         serve_names(request, control)
+        return
+    if isinstance(request, PlugRequest):
+        serve_plug(request, control)
         return
     streams = (descriptors[0], descriptors[1], descriptors[2]) if descriptors else None
     world = World(request)

@@ -16,6 +16,7 @@ import platform
 import struct
 
 __all__ = [
+    "ATTACH_CGROUP_DEVICE",
     "AT_EMPTY_PATH",
     "CLONE_NEWCGROUP",
     "CLONE_NEWIPC",
@@ -28,10 +29,12 @@ __all__ = [
     "MOUNT_NOEXEC",
     "MOUNT_NOSUID",
     "MOUNT_RDONLY",
+    "PROGRAM_CGROUP_DEVICE",
     "RESOLVE_IN_ROOT",
     "RESOLVE_NO_MAGICLINKS",
     "RESOLVE_NO_SYMLINKS",
     "ambient_clear",
+    "attach_program",
     "attach_tree",
     "bounding_drop",
     "capabilities",
@@ -40,6 +43,7 @@ __all__ = [
     "filesystem_type",
     "last_capability",
     "load_filter",
+    "load_program",
     "make_private",
     "new_filesystem",
     "open_in",
@@ -65,6 +69,7 @@ MOUNT_RDONLY, MOUNT_NOSUID, MOUNT_NODEV, MOUNT_NOEXEC = 1, 2, 4, 8
 AT_EMPTY_PATH = 0x1000
 RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 2, 4, 16
 MNT_DETACH = 2
+PROGRAM_CGROUP_DEVICE, ATTACH_CGROUP_DEVICE = 15, 6
 
 _AT_FDCWD, _AT_RECURSIVE, _OPEN_TREE_CLONE = -100, 0x8000, 1
 _MS_REC, _MS_PRIVATE, _MS_SLAVE = 0x4000, 1 << 18, 1 << 19
@@ -76,6 +81,8 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NAME = 1, 4, 8, 1
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 23, 24, 36, 38
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "armv7l": 383, "i686": 354, "ppc64le": 358, "s390x": 348}
 _SECCOMP_SET_MODE_FILTER = 1
+_SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "armv7l": 386, "i686": 357, "ppc64le": 361, "s390x": 351}
+_BPF_PROG_LOAD, _BPF_PROG_ATTACH, _BPF_F_ALLOW_MULTI = 5, 8, 2
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 
@@ -287,6 +294,26 @@ def load_filter(program: bytes) -> None:
     packed = _Program(len(program) // 8, program)
     flags = ctypes.c_long(0)
     _check(_libc.syscall(ctypes.c_long(number), ctypes.c_long(_SECCOMP_SET_MODE_FILTER), flags, ctypes.byref(packed)))
+
+
+def _bpf(command: int, attributes: bytes) -> int:
+    number = _SYS_BPF.get(_machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, f"no number of bpf(2) is known for the architecture {_machine}")
+    return _check(_call(number, command, attributes, len(attributes)))
+
+
+def load_program(kind: int, program: bytes) -> int:
+    """Load a BPF program and return its descriptor (bpf(2))."""
+    code = ctypes.create_string_buffer(program, len(program))
+    licence = ctypes.create_string_buffer(b"MIT")
+    first = struct.pack("=IIQQ", kind, len(program) // 8, ctypes.addressof(code), ctypes.addressof(licence))
+    return _bpf(_BPF_PROG_LOAD, first + bytes(96))
+
+
+def attach_program(program: int, group: int, kind: int) -> None:
+    """Attach a BPF program to a control group, beside those that are there (bpf(2))."""
+    _bpf(_BPF_PROG_ATTACH, struct.pack("=IIII", group, program, kind, _BPF_F_ALLOW_MULTI) + bytes(16))
 
 
 def _capability_header() -> ctypes.Array[ctypes.c_char]:

@@ -107,7 +107,7 @@ class World:
                 self.warnings.append(f"limits are discarded: {error}")
         if self.group is None and asked and not self.warnings:
             self.warnings.append("limits are discarded: this machine has no control groups")
-        held = self.group is not None and "devices" in self.group.places
+        held = self.group is not None and self.group.holds_devices
         if held or spec.privileged or spec.namespaces.user != "host" or not spec.capabilities & _MKNOD:
             return spec
         self.warnings.append("no control group holds devices here: the container may not make device nodes")

@@ -16,7 +16,19 @@ from typing import Any
 
 import pytest
 
-from sim.runtime import Container, ContainerError, Interface, InvalidSpecError, Namespaces, Port, Process, netlink
+from sim.runtime import (
+    Container,
+    ContainerError,
+    Interface,
+    InvalidSpecError,
+    Namespaces,
+    Port,
+    Process,
+    netlink,
+    next_interface,
+    plug_in,
+    unplug,
+)
 from sim.runtime.network import Bridge, create_bridge, delete_bridge, free_address, free_subnet, mac_of
 from sim.runtime.resolver import answer, start_resolver, stop_resolver, write_names
 
@@ -263,3 +275,25 @@ def test_nothing_runs_after(box: Any, bridge: Bridge) -> None:
     while os.listdir("/sys/class/net/lltest0/brif"):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_plugged_in_while_it_runs(start: Any, box: Any, bridge: Bridge) -> None:
+    container = start("sleep", "100")
+    pid = container.status().pid
+    name = next_interface(pid)
+    assert name == "eth0"
+    plug_in(pid, replace(plugged(bridge, 9)[0], name=name))
+    assert next_interface(pid) == "eth1"
+    look = container.execution(box.spec("sh", "-c", "ip -o addr show eth0; ping -c 1 -W 2 10.213.7.1; ip route"))
+    text = look.run(capture=True).stdout.decode()
+    assert "10.213.7.9/24" in text
+    assert "1 packets received" in text
+    assert "default via 10.213.7.1" in text
+    with pytest.raises(ContainerError, match="cannot plug eth0: file exists"):
+        plug_in(pid, replace(plugged(bridge, 10)[0], name=name, host_name="vetest"))
+    unplug(pid, name)
+    assert next_interface(pid) == "eth0"
+    with pytest.raises(ContainerError, match="the container has no interface eth7"):
+        unplug(pid, "eth7")
+    with pytest.raises(ContainerError, match="there is no network interface lltest9"):
+        plug_in(pid, Interface("lltest9", "10.9.9.9/24"))
