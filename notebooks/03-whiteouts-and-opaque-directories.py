@@ -76,6 +76,19 @@ rmdir = next(operation.number for operation in operations if operation.kind == "
 figures.cross_section(graph.cross_section(box.stack(at=rmdir - 1)))
 
 # %% [markdown]
+# ## Step through it yourself
+#
+# Move the slider, or use the arrow keys. A click on a path shows its history. (This works without a running kernel.)
+
+# %%
+import html
+
+from IPython.display import HTML
+
+page = figures.stepper(graph.steps(box.stack()))
+HTML(f'<div><iframe srcdoc="{html.escape(page)}" width="100%" height="780" style="border: 0"></iframe></div>')
+
+# %% [markdown]
 # ## Why the new directory must be opaque
 #
 # Without the mark, `mkdir` would take away the whiteout and the old manual would be back. The union asks for it here:
