@@ -60,7 +60,7 @@ def launch(
     seccomp: bytes,
     streams: tuple[int, int, int] | None,
     cgroups: dict[str, str],
-    outside: Callable[[str, int], None],
+    outside: Callable[[str, int, list[int]], None],
 ) -> Launched:
     """Start a container's first process and return once it has become the command.
 
@@ -75,8 +75,8 @@ def launch(
     cgroups
         The container's control groups, as `Rootfs` takes them; the process is born in them.
     outside
-        Called with ("map", pid) once a user namespace waits for its mappings, and with ("network", pid) once the
-        network namespace is there.
+        Called with ("map", pid, []) once a user namespace waits for its mappings, and with ("network", pid, [network,
+        users]) once the network namespace is there; the descriptors are those of the namespaces.
 
     Raises
     ------
@@ -107,7 +107,11 @@ def launch(
             elif message[0] == "terminal":
                 terminal = descriptors[0]
             else:
-                outside(message[0], maker if message[0] == "map" else first)
+                try:
+                    outside(message[0], maker if message[0] == "map" else first, descriptors)
+                finally:
+                    for each in descriptors:
+                        os.close(each)
                 here.send("go")
     except BaseException:
         if terminal >= 0:
@@ -187,7 +191,7 @@ def _enter(kind: str, wish: str) -> None:
     if wish == "host":
         return
     try:
-        if wish == "new":
+        if wish in ("new", "user"):
             syscalls.unshare(_FLAGS[kind])
             return
         descriptor = os.open(wish, os.O_RDONLY | os.O_CLOEXEC)
@@ -200,8 +204,12 @@ def _enter(kind: str, wish: str) -> None:
         ) from error
 
 
-def _ask(channel: Channel, what: str) -> None:
-    channel.send((what,))
+def _ask(channel: Channel, what: str, *names: str) -> None:
+    """Have something done outside, which gets descriptors of this process's namespaces of these names."""
+    namespaces = [os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names]
+    channel.send((what,), tuple(namespaces))
+    for each in namespaces:
+        os.close(each)
     channel.receive()
 
 
@@ -222,8 +230,8 @@ def _furnish(
     if wishes.cgroup == "new" or (wishes.cgroup == "auto" and "" in cgroups):
         _enter("cgroup", "new")
     syscalls.unshare(syscalls.CLONE_NEWNS)
-    _ask(channel, "network")
-    if wishes.network == "new":
+    _ask(channel, "network", "net", "user")
+    if wishes.network in ("new", "user"):
         loopback_up()
         configure_inside(spec.interfaces)
     if spec.hostname:

@@ -132,8 +132,9 @@ class Mapping:
 class Namespaces:
     """For each kind of namespace: "new", "host", or the path of a namespace's file to join.
 
-    `user` "new" needs mappings in the `ProcessSpec`. `cgroup` "auto" is new where the machine's controllers are those
-    of cgroup v2 and the host's otherwise, as Docker has it.
+    `network` "user" is a new one with a way out by slirp4netns, which needs no privilege. `user` "new" needs mappings
+    in the `ProcessSpec`. `cgroup` "auto" is new where the machine's controllers are those of cgroup v2 and the host's
+    otherwise, as Docker has it.
     """
 
     network: str = "new"

@@ -21,6 +21,7 @@ from sim.runtime.log import LogOptions
 from sim.runtime.ports import Listener, bind_ports, serve_ports
 from sim.runtime.rootless import write_mappings
 from sim.runtime.spec import Port, ProcessSpec
+from sim.runtime.usernet import ADDRESS, start_user_network
 
 __all__ = ["Request", "World"]
 
@@ -69,7 +70,7 @@ class World:
         self.group: ControlGroup | None = None
         self.ports: tuple[Port, ...] = ()
         self._listeners: list[Listener] = []
-        self._passing = 0
+        self._helpers: list[int] = []
 
     def start(self, streams: tuple[int, int, int] | None, size: tuple[int, int] = (0, 0)) -> Launched:
         """Start the process; nothing of it is left where that fails."""
@@ -82,7 +83,7 @@ class World:
             spec = replace(spec, terminal_size=size)
         directories = self.group.directories if self.group else {}
         try:
-            if spec.ports and spec.namespaces.network == "new":
+            if spec.ports and spec.namespaces.network in ("new", "user"):
                 self._listeners = bind_ports(spec.ports)
                 self.ports = tuple(listener.port for listener in self._listeners)
             launched = launch(spec, request.seccomp, streams, directories, self._outside)
@@ -114,38 +115,39 @@ class World:
         return replace(spec, capabilities=spec.capabilities & ~_MKNOD)
 
     def _publish(self, spec: ProcessSpec, pid: int) -> None:
-        address = spec.interfaces[0].address.partition("/")[0] if spec.interfaces else "127.0.0.1"
+        address = "127.0.0.1" if spec.namespaces.network == "new" else ADDRESS
+        if spec.interfaces:
+            address = spec.interfaces[0].address.partition("/")[0]
         first = os.pidfd_open(pid)
         try:
-            self._passing = serve_ports(self._listeners, address, -1 if spec.interfaces else first)
+            self._helpers.append(serve_ports(self._listeners, address, -1 if spec.interfaces else first))
         finally:
             os.close(first)
             self._listeners = []
 
-    def _outside(self, what: str, pid: int) -> None:
+    def _outside(self, what: str, pid: int, namespaces: list[int]) -> None:
         spec = self.request.spec
         if what == "map":
             write_mappings(pid, spec.uid_map, spec.gid_map)
+        elif what == "network" and spec.namespaces.network == "user":
+            self._helpers.append(start_user_network(*namespaces))
         elif what == "network" and spec.interfaces:
-            namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             try:
                 for number, interface in enumerate(spec.interfaces):
                     host_name = interface.host_name or f"ve{pid}x{number}"
-                    netlink.add_pair(host_name, interface.bridge, interface.name, namespace, interface.mac)
+                    netlink.add_pair(host_name, interface.bridge, interface.name, namespaces[0], interface.mac)
             except OSError as error:
                 raise ContainerError(f"cannot plug the container into {interface.bridge}: {error.strerror}") from error
-            finally:
-                os.close(namespace)
 
     def finish(self) -> bool:
         """Take all away; return whether the container ran out of memory."""
         for listener in self._listeners:
             listener.socket.close()
-        if self._passing:
+        for helper in self._helpers:
             with contextlib.suppress(OSError):
-                os.kill(self._passing, signal.SIGKILL)
-                os.waitpid(self._passing, 0)
-            self._passing = 0
+                os.kill(helper, signal.SIGKILL)
+                os.waitpid(helper, 0)
+        self._helpers = []
         if self.group is None:
             return False
         oom = self.group.out_of_memory()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import textwrap
@@ -212,3 +213,35 @@ def test_root_can_have_one_too(box: Any) -> None:
     assert text.split() == ["0", "0", "800000", "65536"]
     assert (box.rootfs / "made").stat().st_uid == 800000
     assert box.run("ls", "/proc/1/root", namespaces=Namespaces(user="new"), **shared).code == 0
+
+
+def with_tun(tmp_path: Path, mode: int) -> tuple[str, ...]:
+    """Return a command that runs another where /dev/net/tun has a mode of the test's choice."""
+    if not shutil.which("slirp4netns") or not Path("/dev/net/tun").exists():
+        pytest.skip("needs slirp4netns and /dev/net/tun")
+    node = tmp_path / "tun"
+    os.mknod(node, stat.S_IFCHR, Path("/dev/net/tun").stat().st_rdev)
+    node.chmod(mode)
+    return ("unshare", "-m", "sh", "-c", f'mount --bind {node} /dev/net/tun && exec "$@"', "sh")
+
+
+def test_a_way_out_by_slirp4netns(ordinary: Any, tmp_path: Path) -> None:
+    code = """
+        print(sh("ip -o addr show tap0; ip route; ping -c 1 -W 5 10.0.2.2", namespaces=Namespaces(network="user")))
+    """
+    text = ordinary(code, *with_tun(tmp_path, 0o666))
+    assert "10.0.2.100/24" in text
+    assert "default via 10.0.2.2 dev tap0" in text
+    assert "1 packets received" in text
+
+
+def test_slirp4netns_without_the_device(ordinary: Any, tmp_path: Path) -> None:
+    code = """
+        try:
+            run("true", namespaces=Namespaces(network="user"))
+        except UnsupportedError as error:
+            print(error)
+    """
+    text = ordinary(code, *with_tun(tmp_path, 0o600))
+    assert "/dev/net/tun cannot be opened (permission denied)" in text
+    assert "use the network none or host" in text
