@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("sim.cli.demo", "Build two images, run a container on one, and show all that happened to its layers."),
     "mount": ("sim.cli.mount", "Mount a stack of directories as one tree."),
     "umount": ("sim.cli.umount", "Undo a mount."),
+    "layers": ("sim.cli.layers", "Work on layer directories: convert their marks."),
     "journal": ("sim.cli.journal", "Show the operations that a mount recorded."),
     "figure": ("sim.cli.figure", "Draw a figure from a journal."),
     "doctor": ("sim.cli.doctor", "Say what this machine can do, and what to install for the rest."),
