@@ -64,7 +64,8 @@ class LayerStore:
         self.sync = sync
         self.largest_layer = largest_layer
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            # What images hold may be set-user-ID: others on this machine have no business there.
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.blobs = Blobs(self.root, sync=sync)
             for name in ("layers", "leases", "trash"):
                 (self.root / name).mkdir(exist_ok=True)
@@ -142,7 +143,13 @@ class LayerStore:
         found = self.records.rows("SELECT diff_id FROM layer_blob WHERE digest = ?", digest)
         return found[0][0] if found else None
 
-    def unpack_blob(self, blob: Descriptor, diff_id: str | None = None, lease: Lease | None = None) -> Layer:
+    def unpack_blob(
+        self,
+        blob: Descriptor,
+        diff_id: str | None = None,
+        lease: Lease | None = None,
+        tell: Callable[[int], object] = lambda done: None,
+    ) -> Layer:
         """Unpack a layer's blob that is in the store, unless that was done before.
 
         Parameters
@@ -153,6 +160,8 @@ class LayerStore:
             What its uncompressed digest must be; None where that is not known.
         lease
             Under which it stays.
+        tell
+            Is told how many bytes of the blob have been read.
 
         Raises
         ------
@@ -165,7 +174,8 @@ class LayerStore:
         with self.blobs.lock(diff_id) if diff_id else contextlib.nullcontext():
             if diff_id is None or not self.has_layer(diff_id):
                 meter = Meter()
-                chunks = decompress(ahead(self.blobs.chunks(blob.digest)), limit=self.largest_layer)
+                read = _told(self.blobs.chunks(blob.digest), tell)
+                chunks = decompress(ahead(read), limit=self.largest_layer)
                 try:
                     diff_id = self._unpack(ahead(meter.through(chunks)), meter, diff_id, lease)
                 except ContentError as error:
@@ -285,6 +295,15 @@ class LayerStore:
     def collect(self) -> collect.Collected:
         """Remove content that nothing refers to and what killed processes left."""
         return collect.collect(self.root, self.records, self.blobs)
+
+
+def _told(chunks: Iterable[bytes], tell: Callable[[int], object]) -> Iterator[bytes]:
+    """Pass chunks on and tell how many bytes have passed."""
+    done = 0
+    for chunk in chunks:
+        yield chunk
+        done += len(chunk)
+        tell(done)
 
 
 def _produced(produce: Callable[[_Write], None]) -> Iterator[bytes]:

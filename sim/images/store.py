@@ -32,7 +32,7 @@ from sim.images.documents import (
     parse_manifest,
 )
 from sim.images.errors import AmbiguousError, ContentError, NotFoundError
-from sim.images.image import Image
+from sim.images.image import Image, Layer
 from sim.images.layers import LayerStore
 from sim.images.lease import Lease
 from sim.images.reference import Reference, is_id_prefix
@@ -193,7 +193,8 @@ class Store(LayerStore):
         intermediate
             Whether the intermediate images of builds are among them.
         """
-        found = [self._image(row) for row in self._image_rows("ORDER BY number DESC")]
+        layers: dict[str, Layer] = {}
+        found = [self._image(row, layers) for row in self._image_rows("ORDER BY number DESC")]
         found = [image for image in found if intermediate or not image.intermediate]
         return sorted(found, key=lambda image: (image.created_ns, image.number), reverse=True)
 
@@ -207,16 +208,20 @@ class Store(LayerStore):
             *values,
         )
 
-    def _image(self, row: tuple[str, ...]) -> Image:
+    def _image(self, row: tuple[str, ...], known: dict[str, Layer] | None = None) -> Image:
+        layers = {} if known is None else known
         image, manifest, media_type, parent, number, step = row
         tags = self.records.rows("SELECT repository, tag FROM tag WHERE image = ?", image)
         digests = self.records.rows("SELECT repository, digest FROM repository_digest WHERE image = ?", image)
         configuration = self._configuration(image)
+        for diff_id in configuration.diff_ids:
+            if diff_id not in layers:
+                layers[diff_id] = self.layer(diff_id)
         return Image(
             image,
             configuration,
             Descriptor(media_type, manifest, self.blobs.size(manifest)),
-            tuple(self.layer(diff_id) for diff_id in configuration.diff_ids),
+            tuple(layers[diff_id] for diff_id in configuration.diff_ids),
             tuple(sorted(_reference(repository).with_tag(tag) for repository, tag in tags)),
             tuple(sorted(_reference(repository).with_digest(digest) for repository, digest in digests)),
             parent or None,

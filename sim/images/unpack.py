@@ -203,6 +203,7 @@ class _Unpacking:
             marks.set_opaque(parent, name, self._marks)
         self.entries += 1
         if implied:
+            os.chmod(name, 0o755, dir_fd=parent)  # whatever the umask is; it was made just now, so it is no symlink
             self._times.setdefault(path, 0)
 
     def _make_room(self, parent: int, name: bytes) -> None:

@@ -312,9 +312,17 @@ class _Pull:
     def _unpack_layer(self, fetch: Future[bool], layer: Descriptor, diff_id: str) -> None:
         new = fetch.result()
         there = self._store.has_layer(diff_id)
+        told = -_STEP
+
+        def tell(done: int) -> None:
+            nonlocal told
+            if done - told >= _STEP or done == layer.size:
+                told = done
+                self._tell(Progress(Stage.EXTRACTING, layer.digest, done, layer.size))
+
         if not there:
-            self._tell(Progress(Stage.EXTRACTING, layer.digest, 0, layer.size))
-        self._store.unpack_blob(layer, diff_id, self._lease)
+            tell(0)
+        self._store.unpack_blob(layer, diff_id, self._lease, tell)
         self._tell(Progress(Stage.EXISTS if there and not new else Stage.PULLED, layer.digest))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,6 +142,25 @@ def test_a_newer_store_is_refused(tmp_path: Path) -> None:
         change.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="newer version"):
         Store(tmp_path)
+
+
+def test_a_store_that_survives_power_cuts_works_alike(tmp_path: Path) -> None:
+    with Store(tmp_path / "a", sync=True) as durable, Store(tmp_path / "b") as plain:
+        assert make(durable, "a", "b", tags=("app",)).id == make(plain, "a", "b", tags=("app",)).id
+        assert len(remove(durable, "app")) == 4
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+
+
+def test_the_umask_leaves_no_trace(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with Store(tmp_path / "store") as store:
+            layer = store.add_entries([file("/implied/by/file", "x"), directory("/told", 0o751)])
+    finally:
+        os.umask(before)
+    modes = {name: stat.S_IMODE((layer.path / name).stat().st_mode) for name in ("", "implied", "implied/by", "told")}
+    assert modes == {"": 0o755, "implied": 0o755, "implied/by": 0o755, "told": 0o751}
+    assert stat.S_IMODE(store.blobs.path(layer.diff_id).stat().st_mode) == 0o644
 
 
 # -- names
@@ -376,7 +396,7 @@ def test_collecting_while_others_add(tmp_path: Path) -> None:
 stacks = st.lists(st.lists(st.sampled_from("abcdef"), min_size=0, max_size=5), min_size=0, max_size=5)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stacks, st.data())
 def test_unique_and_shared_are_what_is_on_disk(
     tmp_path_factory: pytest.TempPathFactory, given_stacks: list[list[str]], data: st.DataObject
