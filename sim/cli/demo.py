@@ -263,6 +263,7 @@ def _next(console: Console, output: Path, found: Images, keep: bool) -> None:
     else:
         say += [
             "The container is gone; the images stay in the store, as an OCI image layout.",
+            f"  {name} figure images --store {place}/store    draws the images over the layers that they share",
             f"  {name} demo --keep         leaves the container mounted, with its journal",
             f"  {name} demo --rootfs DIR   does the same on a real root filesystem (debootstrap makes one)",
         ]

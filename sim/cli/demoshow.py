@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fusefs.operation import EffectKind, Kind, Operation
-from sim.cli.words import effect_words, failure, printable, short_name, size_words, time_words
+from sim.cli.words import count_words, effect_words, failure, printable, short_name, size_words, time_words
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -180,7 +180,9 @@ def show_operations(
     served_width = max([len(_served(row, names)) for row in everything] + [9])
     widths = (path_width, asked_width, served_width)
     for title, lesson, count, found in grouped:
-        heading = Text.assemble((title, "bold"), (f"  {count} operations", "dim"), (f"  {lesson}", "italic dim"))
+        heading = Text.assemble(
+            (title, "bold"), (f"  {count_words(count, 'operation')}", "dim"), (f"  {lesson}", "italic dim")
+        )
         console.print(heading, no_wrap=len(heading) <= console.width)
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(width=0)
@@ -197,7 +199,7 @@ def show_operations(
             reads = sum(row.kinds[Kind.READ] for row in found.ran)
             served = ", ".join(sorted({_served(row, names) for row in found.ran}))
             programs = _some([row.path.rpartition("/")[2] for row in found.ran])
-            line = f"  to run programs: {programs}; {reads} reads from {served}"
+            line = f"  to run programs: {programs}; {count_words(reads, 'read')} from {served}"
             console.print(Text(line, style="dim"))
         if found.looked:
             console.print(Text(f"  looked up on the way: {_some(found.looked)}", style="dim"))
@@ -247,7 +249,7 @@ def summary(console: Console, operations: Sequence[Operation]) -> None:
     written = sum(operation.size for operation in operations if operation.kind is Kind.WRITE)
     spent = sum(operation.duration for operation in operations)
     console.print(
-        f"{len(operations)} operations took {time_words(spent)} inside the union. Files copied up:"
+        f"{count_words(len(operations), 'operation')} took {time_words(spent)} inside the union. Files copied up:"
         f" {_files(effects, operations)}, {size_words(copied)}, for {size_words(written)} that were written."
         f" Whiteouts: {effects[EffectKind.WHITEOUT]}. Opaque directories: {effects[EffectKind.OPAQUE]}.",
     )
@@ -262,4 +264,4 @@ def _files(effects: Counter[EffectKind], operations: Sequence[Operation]) -> str
         if effect.kind is EffectKind.COPIED_UP and effect.size
     )
     others = effects[EffectKind.COPIED_UP] - files
-    return f"{files} (and {others} directories)" if others else str(files)
+    return f"{files} (and {count_words(others, 'directory', 'directories')})" if others else str(files)

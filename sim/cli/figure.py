@@ -6,12 +6,20 @@ look in `sim.figures`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from sim.images import Store
+
 __all__ = ["command"]
+
+#: What a journal's mount is called in figures.
+_THE_MOUNT = "mount"
 
 #: Figures that need operations.
 _OF_A_JOURNAL = ("timeline", "copy-up", "latency", "heat")
@@ -24,6 +32,8 @@ _OF_A_JOURNAL = ("timeline", "copy-up", "latency", "heat")
 )
 @click.argument("name", metavar="NAME")
 @click.option("--journal", type=click.Path(path_type=Path), metavar="FILE", help="Draw what this journal recorded.")
+@click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Draw the images of this store.")
+@click.option("--stack", metavar="IMAGE", help="Which image of the store, where there are several.")
 @click.option(
     "--lower",
     multiple=True,
@@ -47,6 +57,8 @@ _OF_A_JOURNAL = ("timeline", "copy-up", "latency", "heat")
 def command(
     name: str,
     journal: Path | None,
+    store: Path | None,
+    stack: str | None,
     lower: tuple[Path, ...],
     upper: Path | None,
     at: int | None,
@@ -59,15 +71,16 @@ def command(
     \b
     layerlab figure cross-section --journal journal.db --path /etc
     layerlab figure cross-section --lower base --lower app -o stack.svg
+    layerlab figure sharing --store layerlab-demo/store
     """
     from sim.figures import FIGURES
 
     if name not in FIGURES:
         raise click.BadParameter(f"{name!r} is no figure; there are {', '.join(FIGURES)}.", param_hint="'NAME'")
-    if (journal is None) == (not lower):
-        raise click.UsageError("name what is to be drawn: either --journal FILE or --lower DIR, once or more often.")
+    if (journal is None and store is None) == (not lower):
+        raise click.UsageError("name what is to be drawn: --journal FILE, --store DIR, or --lower DIR.")
     if journal is None and (name in _OF_A_JOURNAL or at is not None):
-        raise click.UsageError(f"directories have no past: {name if at is None else '--at'} needs --journal FILE.")
+        raise click.UsageError(f"only a journal has a past: {name if at is None else '--at'} needs --journal FILE.")
     if FIGURES[name].needs_path and not path:
         raise click.UsageError(f"the figure {name} is about one path: name it with --path PATH.")
     file = output or Path(f"{name}.png")
@@ -76,14 +89,17 @@ def command(
     if not file.absolute().parent.is_dir():
         raise click.ClickException(f"{file.parent}: there is no such directory; make it first")
     from sim.figures import DARK, LIGHT, draw, save
-    from sim.graph import LayerGraph, add_directories, add_journal
+    from sim.graph import LayerGraph, add_directories, add_journal, add_store
 
     graph = LayerGraph()
-    if journal is not None:
-        add_journal(graph, journal, at=at)
-    else:
-        add_directories(graph, tuple(reversed(lower)), upper)
-    figure = draw(name, graph, path=path, theme=DARK if dark else LIGHT)
+    with contextlib.ExitStack() as opened:
+        if store is not None:
+            add_store(graph, opened.enter_context(_open(store)))
+        if journal is not None:
+            add_journal(graph, journal, name=_THE_MOUNT, at=at)
+        elif lower:
+            add_directories(graph, tuple(reversed(lower)), upper)
+        figure = draw(name, graph, stack or (_THE_MOUNT if journal else None), path=path, theme=DARK if dark else LIGHT)
     aside = file.with_name(f".{file.name}.new")
     try:
         save(figure, aside, form=file.suffix[1:])
@@ -91,3 +107,12 @@ def command(
     finally:
         aside.unlink(missing_ok=True)
     click.echo(file)
+
+
+def _open(place: Path) -> Store:
+    """Open a store that is there; opening it otherwise would make one."""
+    from sim.images import Store
+
+    if not (place / "oci-layout").is_file():
+        raise click.ClickException(f"{place}: this is no image store; name one, such as layerlab-demo/store")
+    return Store(place)

@@ -44,7 +44,10 @@ def _parsed(context: click.Context, parameter: click.Parameter, values: tuple[st
     "userxattr.",
 )
 @click.option(
-    "--driver", default="auto", metavar="NAME", help="The storage driver; auto chooses the best that works here."
+    "--driver",
+    default="auto",
+    metavar="NAME",
+    help="devfuse, fuse-python, overlayfs, or auto for the best that works here.",
 )
 @click.option("--journal", type=_PATH, metavar="FILE", help="Record the operations in this file.")
 @click.option(

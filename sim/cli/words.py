@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from fusefs.operation import Effect, EffectKind, Operation
 
-__all__ = ["effect_words", "failure", "printable", "program", "short_name", "size_words", "time_words"]
+__all__ = ["count_words", "effect_words", "failure", "printable", "program", "short_name", "size_words", "time_words"]
 
 
 def program() -> str:
@@ -41,6 +41,15 @@ def size_words(size: float) -> str:
             return f"{size:.0f} B" if unit == "B" else f"{size:.{3 if size < 1000 else 4}g} {unit}"
         size /= 1024
     raise AssertionError
+
+
+def count_words(count: int, one: str, many: str = "") -> str:
+    """Return a number with its noun.
+
+    >>> count_words(1, "read"), count_words(1234, "entry", "entries")
+    ('1 read', '1,234 entries')
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def time_words(nanoseconds: float) -> str:

@@ -162,7 +162,8 @@ def test_keep_leaves_all_and_the_next_run_clears_it(tmp_path: Path) -> None:
         (merged / "etc/later").write_text("later")
         assert (output / "container/upper/etc/later").read_text() == "later"
         # What is suggested to be typed does what is said of it.
-        suggested = [line.strip() for line in done.stdout.splitlines() if line.startswith("  layerlab ")]
+        next_act = done.stdout.split("  Next")[1]
+        suggested = [line.strip() for line in next_act.splitlines() if line.startswith("  layerlab ")]
         journal, figure, umount = (line.removeprefix("layerlab ") for line in suggested)
         for line in (journal, figure):
             ran = subprocess.run(
@@ -179,6 +180,14 @@ def test_keep_leaves_all_and_the_next_run_clears_it(tmp_path: Path) -> None:
 
 def _quoted(word: str) -> str:
     return f"'{word}'"
+
+
+def test_what_is_suggested_at_the_end_works(tmp_path: Path) -> None:
+    done = layerlab("demo", cwd=tmp_path)
+    line = next(line for line in done.stdout.splitlines() if " figure images " in line)
+    words = line.split()[1:5]
+    assert words == ["figure", "images", "--store", "layerlab-demo/store"]
+    assert layerlab(*words, cwd=tmp_path).stdout == "images.png\n"
 
 
 def test_operations_belong_to_their_steps(tmp_path: Path) -> None:

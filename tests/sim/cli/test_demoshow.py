@@ -80,7 +80,7 @@ def test_the_summary_counts() -> None:
     summary(page, [LOOK, COPY, written])
     shown = " ".join(text(page).split())
     assert "3 operations" in shown
-    assert "Files copied up: 1 (and 1 directories), 911 B, for 40 B" in shown
+    assert "Files copied up: 1 (and 1 directory), 911 B, for 40 B" in shown
 
 
 def test_every_effect_has_words() -> None:

@@ -78,3 +78,27 @@ def test_a_journal_without_operations(stack: Path) -> None:
         assert record.level is Level.ALL
     for name in ("cross-section", "timeline", "sharing"):
         assert run(["figure", name, "--journal", "empty.db"]) == 0
+
+
+def test_from_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from sim.images import Store, file, image_from_layers, image_on
+
+    monkeypatch.chdir(tmp_path)
+    with Store("store") as store:
+        base = image_from_layers(store, [store.add_entries([file("/etc/motd", "hello")])], tags=["base"])
+        for name in ("one", "two"):
+            image_on(store, base, [file(f"/{name}", name)], tags=[name])
+    assert run(["figure", "images", "--store", "store"]) == 0
+    assert run(["figure", "cross-section", "--store", "store", "--stack", "one:latest"]) == 0
+    capsys.readouterr()
+    assert run(["figure", "cross-section", "--store", "store", "--stack", "nosuch"]) == 1
+    assert "nosuch" in capsys.readouterr().err
+
+
+def test_a_store_is_not_made_by_looking_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["figure", "sharing", "--store", "nosuch"]) == 1
+    assert "nosuch: this is no image store" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
