@@ -43,6 +43,9 @@ class Names(CopyUp):
     overlayfs gives: EROFS without an upper, EEXIST, ENOENT, ENOTEMPTY, EXDEV and so on.
     """
 
+    #: Name in the work directory of the whiteout that others are names of; empty before the first one.
+    _kept_whiteout = b""
+
     # Making
 
     def _check_new(self, parent: Node, name: bytes) -> None:
@@ -336,6 +339,26 @@ class Names(CopyUp):
             node.orphan = None
             self._forget_key(node)
 
+    def _make_whiteout(self, directory: int, name: bytes) -> None:
+        """Make a whiteout: one more name of one that is kept in the work directory, which saves an inode for each.
+
+        The kernel's overlayfs does the same. Where there can be no more names, or none at all, it is one of its own.
+        """
+        kept = self._kept_whiteout
+        try:
+            if not kept:
+                kept = self._staged_name()
+                marks.whiteout_device(self.staging.fd, kept)
+                self._kept_whiteout = kept
+            os.link(kept, name, src_dir_fd=self.staging.fd, dst_dir_fd=directory, follow_symlinks=False)
+        except FileExistsError:
+            raise
+        except OSError:
+            self._kept_whiteout = b""
+            if kept:
+                self._discard(kept)
+            marks.whiteout_device(directory, name)
+
     def _hide(self, above: Directory, name: bytes, *, present: bool, is_directory: bool) -> None:
         """Put a whiteout in place of a name, in one step."""
         if self.marks is Format.OCI:
@@ -349,10 +372,10 @@ class Names(CopyUp):
                 os.unlink(name, dir_fd=above.fd)
             return
         if not present:
-            marks.whiteout_device(above.fd, name)
+            self._make_whiteout(above.fd, name)
             return
         staged = self._staged_name()
-        marks.whiteout_device(self.staging.fd, staged)
+        self._make_whiteout(self.staging.fd, staged)
         try:
             syscalls.rename(self.staging.fd, staged, above.fd, name, RENAME_EXCHANGE if is_directory else 0)
         except BaseException:
