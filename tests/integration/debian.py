@@ -30,9 +30,9 @@ _SCRIPTS = {
 
 def debian_tree() -> Path:
     """Return a directory with a Debian root filesystem; skip the test where there is none."""
-    tree = Path(os.environ.get("LAYERLAB_DEBIAN_TREE", "/var/tmp/layerlab-minbase"))
+    tree = Path(os.environ.get("LAYERLAB_DEBIAN_TREE") or "~/.cache/layerlab/debian-tree").expanduser()
     if not (tree / "usr/bin/apt-get").exists():
-        pytest.skip(f"needs a Debian tree: run 'debootstrap --variant=minbase stable {tree}'")
+        pytest.skip(f"needs a Debian tree: run 'debootstrap --variant=minbase stable {tree}' as root")
     return tree
 
 
