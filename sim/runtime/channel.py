@@ -19,6 +19,7 @@ from typing import Any
 __all__ = ["Channel", "pair"]
 
 _LIMIT = 64  #: descriptors in one message at most
+_LARGEST = 1 << 26  #: bytes of one message at most; arguments and environment are far below
 _HEADER = struct.Struct("=I")
 
 
@@ -82,7 +83,10 @@ class Channel:
             header += self._exactly(_HEADER.size - len(header)) if header else b""
             if not header or flags & socket.MSG_CTRUNC:
                 raise EOFError("the other end of the channel is closed")
-            body = self._exactly(_HEADER.unpack(header)[0])
+            (length,) = _HEADER.unpack(header)
+            if length > _LARGEST:
+                raise EOFError("what comes on the channel is no message")
+            body = self._exactly(length)
             return json.loads(body) if self._named else pickle.loads(body), list(found)
         except (ConnectionError, EOFError) as error:
             for descriptor in found:

@@ -322,6 +322,17 @@ class Container:
         group = self.group()
         return group.stats() if group is not None else Stats()
 
+    def traffic(self) -> dict[str, tuple[int, int]]:
+        """Return the bytes received and sent by each interface but the loopback."""
+        found = {}
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{self.status().pid}/net/dev").read_text().splitlines()[2:]:
+                name, _, figures = line.partition(":")
+                words = figures.split()
+                found[name.strip()] = int(words[0]), int(words[8])
+        found.pop("lo", None)
+        return found
+
     def update(self, limits: Limits) -> tuple[str, ...]:
         """Set other limits while it runs; return warnings."""
         return tuple(self._group("have limits").apply(limits))

@@ -28,9 +28,9 @@ from sim.runtime.stamp import process_start
 from sim.runtime.terminal import resize
 from sim.runtime.world import World
 
-__all__ = ["SOCKET", "STATE", "Minder", "write_state"]
+__all__ = ["COMPLAINTS", "SOCKET", "STATE", "Minder", "write_state"]
 
-SOCKET, STATE = "shim.sock", "state.json"
+SOCKET, STATE, COMPLAINTS = "shim.sock", "state.json", "shim.err"
 _ENOUGH = 1 << 20  #: bytes that wait for somebody slow, until the container has to wait too
 _PIECE = 1 << 15
 _READ, _WRITE = select.POLLIN | select.POLLHUP | select.POLLERR, select.POLLOUT
@@ -134,8 +134,16 @@ class Minder:
         for descriptor, event in ready:
             handler = self._handlers.get(descriptor)
             if handler is not None:
-                handler(event)
+                try:
+                    handler(event)
+                except Exception as error:  # a flaw of ours must not cost the container: the shim's end would kill it
+                    self._forget(descriptor)
+                    self._complain(descriptor, error)
         return bool(ready)
+
+    def _complain(self, descriptor: int, error: Exception) -> None:
+        with contextlib.suppress(OSError), open(f"{self.directory}/{COMPLAINTS}", "a", encoding="utf-8") as file:
+            file.write(f"{time.time():.3f} descriptor {descriptor}: {type(error).__name__}: {error}\n")
 
     # Commands
 

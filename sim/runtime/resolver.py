@@ -152,6 +152,7 @@ def _records(name: str, kind: int, names: Mapping[str, list[str]]) -> list[bytes
 def serve_names(request: ResolverRequest, control: Channel) -> None:
     """Be the server; `control` hears that it serves, or why not."""
     syscalls.set_name("layerlab-names")
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         server = _Server(request)
     except OSError as error:

@@ -30,6 +30,8 @@ def serve(control: Channel) -> None:
     os.setsid()
     syscalls.set_subreaper()
     syscalls.set_name("layerlab-shim")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)  # the machine going down stops containers, not what minds them
     try:
         request, descriptors = control.receive()
     except EOFError:

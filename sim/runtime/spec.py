@@ -7,6 +7,7 @@ may be shared between threads; they travel to the started process pickled.
 
 from __future__ import annotations
 
+import os
 import posixpath
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,7 @@ MASKED_PATHS = (
     "/proc/timer_stats",
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
+    *(f"/sys/devices/system/cpu/cpu{number}/thermal_throttle" for number in range(os.cpu_count() or 1)),
 )
 
 #: Seen but not written by a container: a write would change the whole machine.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sim.runtime import Container, ContainerError, ControlGroup, InvalidSpecError, Layout, Limits, check_limits
+from sim.runtime import Container, ContainerError, ControlGroup, InvalidSpecError, Layout, Limits, check_limits, sweep
 
 MIB = 1 << 20
 
@@ -250,6 +251,22 @@ def test_a_process_in_the_hosts_pid_namespace_leaves_nothing(start: Any) -> None
     container = start("sh", "-c", "(setsid sleep 4711 &); sleep 0.1", namespaces=Namespaces(pid="host"))
     container.wait(10)
     assert container.processes() == []
+
+
+def test_what_a_crash_left_is_swept_away(start: Any) -> None:
+    layout = Layout.of_machine()
+    for place in layout.legacy.values():
+        (place / "lltest-swept" / "old").mkdir(parents=True)
+    group = ControlGroup("lltest-swept/used", layout)
+    group.create()
+    with subprocess.Popen(["sleep", "100"]) as process:
+        for place in group.places.values():
+            (place / "cgroup.procs").write_text(str(process.pid))
+        assert sweep("lltest-swept") == ["lltest-swept/old"]
+        assert group.pids() == [process.pid]
+        process.kill()
+    group.remove()
+    assert not group.exists()
 
 
 def test_a_limit_out_of_range_leaves_nothing(start: Any) -> None:

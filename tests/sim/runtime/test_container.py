@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -225,3 +226,77 @@ def test_a_viewer_that_goes_away_stops_nothing(rootfs: Path, place: Path, made: 
     container.start()
     stream.close()
     assert container.wait(20) == 3
+
+
+def test_a_bad_word_on_the_socket_is_no_harm(rootfs: Path, place: Path, made: list[Container]) -> None:
+    container = Container.create(place, spec_of(rootfs, "sleep", "1000"))
+    made.append(container)
+    container.start()
+    for words in (
+        b"",
+        b"\xff" * 100,
+        struct.pack("=I", 5) + b"{bad}",
+        struct.pack("=I", 2) + b"[]",
+        struct.pack("=I", 9),
+    ):
+        with socket.socket(socket.AF_UNIX) as connection:
+            here = os.open(place, os.O_PATH)
+            connection.connect(f"/proc/self/fd/{here}/shim.sock")
+            os.close(here)
+            connection.sendall(words)
+    assert container.status().phase == "running"
+    container.resize(5, 5)
+    assert not (place / "shim.err").exists()
+
+
+def test_who_may_speak_to_the_shim(rootfs: Path, place: Path, made: list[Container]) -> None:
+    made.append(Container.create(place, spec_of(rootfs, "true")))
+    assert (place / "shim.sock").stat().st_mode & 0o077 == 0
+
+
+def test_signals_for_the_session_leave_the_shim(rootfs: Path, place: Path, made: list[Container]) -> None:
+    container = Container.create(place, spec_of(rootfs, "sleep", "1000"))
+    made.append(container)
+    container.start()
+    shim = json.loads((place / "state.json").read_text())["shim"]
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        os.kill(shim, number)
+    time.sleep(0.05)
+    assert container.status().phase == "running"
+
+
+def test_many_who_wait(rootfs: Path, place: Path, made: list[Container]) -> None:
+    container = Container.create(place, spec_of(rootfs, "sh", "-c", "read line; exit 5"), stdin="once")
+    made.append(container)
+    codes: list[int] = []
+    waiting = [threading.Thread(target=lambda: codes.append(container.wait(20))) for _ in range(10)]
+    for thread in waiting:
+        thread.start()
+    for _ in range(30):
+        with pytest.raises(TimeoutError):
+            container.wait(0.001)  # one who gives up
+    stream = container.attach(stdin=True)
+    container.start()
+    stream.close()
+    for thread in waiting:
+        thread.join()
+    assert codes == [5] * 10
+
+
+def test_an_execution_that_lives_on(rootfs: Path, place: Path, made: list[Container]) -> None:
+    container = Container.create(place, spec_of(rootfs, "sleep", "1000"))
+    made.append(container)
+    container.start()
+    script = f"""
+        import os
+        from pathlib import Path
+        from sim.runtime import Container, ProcessSpec
+        spec = ProcessSpec(args=("sh", "-c", "sleep 0.3; touch /lived"), rootfs=Path({os.fspath(rootfs)!r}))
+        container = Container.open(Path({os.fspath(place)!r}))
+        container.execution(spec, lives=True).start()
+        container.execution(ProcessSpec(args=("sh", "-c", "sleep 0.2; touch /died"), rootfs=spec.rootfs)).start()
+        os.kill(os.getpid(), 9)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], timeout=20)
+    wait_until((rootfs / "lived").exists)
+    assert not (rootfs / "died").exists()
