@@ -18,7 +18,10 @@
 # all that lower layers have in it.
 
 # %%
+import html
 import stat
+
+from IPython.display import HTML
 
 from sim import figures, graph
 
@@ -81,10 +84,6 @@ figures.cross_section(graph.cross_section(box.stack(at=rmdir - 1)))
 # Move the slider, or use the arrow keys. A click on a path shows its history. (This works without a running kernel.)
 
 # %%
-import html
-
-from IPython.display import HTML
-
 page = figures.stepper(graph.steps(box.stack()))
 HTML(f'<div><iframe srcdoc="{html.escape(page)}" width="100%" height="780" style="border: 0"></iframe></div>')
 

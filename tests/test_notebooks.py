@@ -46,7 +46,7 @@ def stored(source: Path) -> Any:
 @pytest.fixture(autouse=True)
 def _nothing_stays_mounted() -> Iterator[None]:
     yield
-    assert "/layerlab-" not in Path("/proc/self/mounts").read_text()
+    assert "/layerlab-lesson-" not in Path("/proc/self/mounts").read_text()
 
 
 # The kernel's client library warns of its own sockets and event loops; what a notebook itself warns of is an output.

@@ -49,7 +49,7 @@ class Lab:
     """
 
     def __init__(self, *, mounted: bool | None = None) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="layerlab-"))
+        self.home = Path(tempfile.mkdtemp(prefix="layerlab-lesson-"))
         self.layers: dict[str, Path] = {}
         self.boxes: dict[str, Box] = {}
         self._mounted = _may_mount() if mounted is None else mounted
@@ -302,7 +302,7 @@ def _may_mount() -> bool:
     """Whether a mount can be made here: tried once, on nothing."""
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         return False
-    with tempfile.TemporaryDirectory(prefix="layerlab-") as home:
+    with tempfile.TemporaryDirectory(prefix="layerlab-lesson-") as home:
         for name in ("lower", "root"):
             (Path(home) / name).mkdir()
         with contextlib.suppress(FusefsError, OSError, ImportError):
