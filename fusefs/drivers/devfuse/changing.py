@@ -25,8 +25,11 @@ __all__ = ["Changing"]
 _SETATTR = wire.SETATTR_IN.codec.unpack_from
 _NOW = -1
 _SECOND = 1_000_000_000
-_OWNERS = Fattr.UID | Fattr.GID
-_TIMES = Fattr.ATIME | Fattr.MTIME
+
+# As plain numbers: flags of the enum module take a microsecond for each `&`.
+_MODE, _UID, _GID, _SIZE = int(Fattr.MODE), int(Fattr.UID), int(Fattr.GID), int(Fattr.SIZE)
+_ATIME, _MTIME = int(Fattr.ATIME), int(Fattr.MTIME)
+_ATIME_NOW, _MTIME_NOW, _KILL = int(Fattr.ATIME_NOW), int(Fattr.MTIME_NOW), int(Fattr.KILL_SUIDGID)
 
 
 class Changing(Reading):
@@ -121,19 +124,19 @@ class Changing(Reading):
         ) = _SETATTR(body)  # fmt: skip
         known = self.nodes.find(node_id)
         node, union = known.node, self.union
-        if valid & Fattr.SIZE:
+        if valid & _SIZE:
             union.truncate(node, size if size < 1 << 63 else -1)
-        if valid & Fattr.MODE:
+        if valid & _MODE:
             union.chmod(node, stat.S_IMODE(mode))
-        if valid & _OWNERS:
-            union.chown(node, uid if valid & Fattr.UID else -1, gid if valid & Fattr.GID else -1)
-        if valid & Fattr.KILL_SUIDGID:
+        if valid & (_UID | _GID):
+            union.chown(node, uid if valid & _UID else -1, gid if valid & _GID else -1)
+        if valid & _KILL:
             self.drop_setuid(node)
-        if valid & _TIMES:
+        if valid & (_ATIME | _MTIME):
             union.utimens(
                 node,
-                _time(valid & Fattr.ATIME, valid & Fattr.ATIME_NOW, accessed, accessed_ns),
-                _time(valid & Fattr.MTIME, valid & Fattr.MTIME_NOW, modified, modified_ns),
+                _time(valid & _ATIME, valid & _ATIME_NOW, accessed, accessed_ns),
+                _time(valid & _MTIME, valid & _MTIME_NOW, modified, modified_ns),
             )
         return answers.pack_attributes(union.attributes(node), self.status_valid(known))
 

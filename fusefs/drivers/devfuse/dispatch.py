@@ -179,7 +179,7 @@ class Dispatcher(Opening):
         """SYNCFS."""
         union = self.union
         if not union.read_only and not union.options.volatile:
-            fd = os.open(union.upper.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=union.upper.root.fd)
             try:
                 syscalls.syncfs(fd)
             finally:

@@ -28,7 +28,7 @@ import os
 import stat
 import threading
 
-from fusefs.drivers.devfuse import wire
+from fusefs.drivers.devfuse import answers, wire
 from fusefs.drivers.devfuse.changing import Changing
 from fusefs.drivers.devfuse.device import Device
 from fusefs.drivers.devfuse.nodes import Known, State
@@ -48,6 +48,12 @@ _READ = wire.READ_IN.codec.unpack_from
 _WRITE = wire.WRITE_IN.codec.unpack_from
 _WRITE_OUT = wire.WRITE_OUT.codec.pack
 _MOST = 1 << 20
+
+# As plain numbers: flags of the enum module take a microsecond for each `|`.
+_CACHED = int(Fopen.NOFLUSH)
+_KEEP = int(Fopen.KEEP_CACHE)
+_DIRECT = int(Fopen.DIRECT_IO | Fopen.PARALLEL_DIRECT_WRITES | Fopen.NOFLUSH)
+_PASSING = int(Fopen.PASSTHROUGH | Fopen.NOFLUSH)
 
 #: Errors of registering a backing file that mean: not here, now and later.
 _NEVER = (errno.EPERM, errno.ELOOP, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL)
@@ -110,24 +116,18 @@ class Opening(Changing):
     def _created(self, node: Node, file: OpenFile) -> bytes:
         known = self.nodes.know(node)
         try:
+            attributes = self.union.attributes(node)
             opened = self._opened(known, file, fresh=True)
-            self.union.hold(node)
-            entry = self.entry(node)
         except BaseException:
             self.union.close_file(file)
             self._forget([(known.id, 1)])
             raise
-        self._forget([(known.id, 1)])
-        return entry + opened
+        return answers.pack_entry(known.id, attributes, self.valid, self.status_valid(known)) + opened
 
     def _opened(self, known: Known, file: OpenFile, *, fresh: bool) -> bytes:
         """Decide how a file is open, and return the answer."""
-        state, notify, backing = None, False, 0
-        if self.direct:
-            how = Fopen.DIRECT_IO | Fopen.PARALLEL_DIRECT_WRITES
-        elif known.node.kind != stat.S_IFREG:
-            how = Fopen.DIRECT_IO
-        else:
+        notify, backing, how = False, 0, _DIRECT
+        if not self.direct and known.node.kind == stat.S_IFREG:
             with self._modes:
                 state = known.state
                 if state is None:
@@ -135,7 +135,7 @@ class Opening(Changing):
                 if not state.caching and (state.passing or self._may_pass(known.node, file, fresh=fresh)):
                     backing = self._backing(known, state, file)
                 if backing:
-                    how = Fopen.PASSTHROUGH
+                    how = _PASSING
                     state.passing += 1
                     if file.writable:
                         notify = not state.writers and not fresh
@@ -147,17 +147,17 @@ class Opening(Changing):
             self.device.forget_status(known.id)
         number = next(self._numbers)
         self._handles[number] = _Handle(known, file, bool(backing))
-        return _OPEN_OUT(number, how | Fopen.NOFLUSH, backing)
+        return _OPEN_OUT(number, how, backing)
 
-    def _cached(self, known: Known, state: State, file: OpenFile) -> Fopen:
+    def _cached(self, known: Known, state: State, file: OpenFile) -> int:
         """Open through the page cache; under the lock of modes, so that no page is being read while it is filled."""
-        how = Fopen(0) if state.stale or not self.valid else Fopen.KEEP_CACHE
-        if how and not state.filled and not state.caching and not file.writable:
+        keep = not state.stale and bool(self.valid)
+        if keep and not state.filled and not state.caching and not file.writable:
             state.filled = True
             self._fill(known, file)
         state.stale = False
         state.caching += 1
-        return how
+        return _CACHED | _KEEP if keep else _CACHED
 
     def _fill(self, known: Known, file: OpenFile) -> None:
         """Put a small file into the page cache. Nobody has it open, so no page of it is locked by a waiting reader."""
