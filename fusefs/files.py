@@ -406,4 +406,4 @@ class Files(Renames):
     def statfs(self, node: Node) -> os.statvfs_result:
         """Return the size of the filesystem (statfs(2)): that of the upper, or of the topmost layer."""
         layer = self.layers[0] or self.layer(1)
-        return os.statvfs(layer.path)
+        return os.statvfs(layer.root.fd)  # never by its path: it may lie below the mountpoint
