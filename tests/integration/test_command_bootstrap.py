@@ -228,13 +228,32 @@ def test_missing_packages_are_named_with_the_reason(checkout: Checkout, tmp_path
         for name in os.listdir(directory):
             if name not in ("cc", "busybox", "apt-get", "sudo") and not (tools / name).exists():
                 (tools / name).symlink_to(f"{directory}/{name}")
-    status, out, said = checkout.run("x", PATH=f"{tmp_path / 'bin'}:{tools}")
+    path = f"{tmp_path / 'bin'}:{tools}"
+    status, out, said = checkout.run("x", PATH=path)
     assert (status, out) == (1, "")
     first, second = said.splitlines()
     assert first.startswith("layerlab: installing system packages: gcc (building fuse-python), busybox-static (the ")
     assert "gcc busybox-static could not be installed: E: no such luck" in second
     asked = Path(f"{checkout.notes}.apt").read_text().splitlines()
     assert asked[-1].endswith("install gcc busybox-static")
+    # Without a network nothing is known of any package: that is what is said.
+    (tmp_path / "bin/apt-get").write_text(
+        "#!/bin/sh\necho \"Err: Temporary failure resolving 'deb.debian.org'\"\n"
+        'echo "E: Unable to locate package gcc"\nexit 100\n'
+    )
+    status, _, said = checkout.run("x", PATH=path)
+    assert status == 1
+    assert "cannot be reached; a network is needed" in said.splitlines()[1]
+    # One that the distribution does not have is left out.
+    (tmp_path / "bin/apt-get").write_text(
+        '#!/bin/sh\necho "$*" >>"$NOTES.apt"\ncase "$*" in *busybox*) ;; *) exit 0 ;; esac\n'
+        'echo "E: Unable to locate package busybox-static"\nexit 100\n'
+    )
+    status, _, said = checkout.run("x", PATH=path)
+    assert status == 0
+    assert "not in this distribution, trying without: busybox-static" in said
+    asked = Path(f"{checkout.notes}.apt").read_text().splitlines()
+    assert asked[-1].endswith("install gcc")
 
 
 def test_a_python_that_is_too_old_is_passed_over(checkout: Checkout, tmp_path: Path) -> None:
