@@ -17,7 +17,7 @@ import os
 import queue
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -183,7 +183,7 @@ class LayerStore:
         self.record_layer_blob(diff_id, blob)
         return self.layer(diff_id)
 
-    def _unpack(self, chunks: Iterable[bytes], meter: Meter, wanted: str | None, lease: Lease) -> str:
+    def _unpack(self, chunks: Generator[bytes, None, None], meter: Meter, wanted: str | None, lease: Lease) -> str:
         aside = self.blobs.ingest / f"{lease.name}-{secrets.token_hex(8)}"
         aside.mkdir(mode=0o755)
         try:
@@ -192,6 +192,7 @@ class LayerStore:
                 raise ContentError(f"its content is {meter.digest}, but the image's configuration says {wanted}")
             self._place(meter.digest, aside, found, lease)
         finally:
+            chunks.close()  # ends the thread that reads ahead, before what it reads from is closed
             if aside.exists():
                 collect.discard(self.root, aside)
         return meter.digest

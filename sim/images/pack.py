@@ -167,8 +167,6 @@ class _Walk:
         if marks.is_whiteout(status) or (marked.attribute_whiteouts and not status.st_size and _hidden(parent, name)):
             if not self._as_layer:
                 raise LayerTarError(f"{os.fsdecode(full)!r}: a whiteout in what should be a whole root filesystem")
-            if len(name) > 251:
-                raise LayerTarError(f"{os.fsdecode(full)!r}: a name of {len(name)} bytes has no room for a whiteout")
             above = full[: len(full) - len(name)]
             yield Entry(above + WHITEOUT_PREFIX + name, mode=0), -1
             return

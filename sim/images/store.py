@@ -31,7 +31,7 @@ from sim.images.documents import (
     parse_config,
     parse_manifest,
 )
-from sim.images.errors import AmbiguousError, ContentError, NotFoundError
+from sim.images.errors import AmbiguousError, ContentError, NotFoundError, ReferenceError
 from sim.images.image import Image, Layer
 from sim.images.layers import LayerStore
 from sim.images.lease import Lease
@@ -322,7 +322,7 @@ class Store(LayerStore):
     def _set_tag(self, name: str | Reference, image: str) -> None:
         reference = name if isinstance(name, Reference) else Reference.parse(name)
         if reference.digest or not reference.tag:
-            raise NotFoundError(f"{reference.familiar}: refusing to create a tag with a digest reference")
+            raise ReferenceError(f"{reference.familiar}: refusing to create a tag with a digest reference")
         with self.records.change() as change:
             if not change.execute("SELECT 1 FROM image WHERE id = ?", (image,)).fetchone():
                 raise NotFoundError(f"No such image: {image}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.conftest import User
 
 _CHILD = """
-import resource, sys
+import sys
 from sim.images import Store
 from sim.images.compression import compress, Compression
 from sim.images.create import image_from_rootfs
@@ -45,11 +45,12 @@ def tar(total):
 with Store(sys.argv[1]) as store:
     image = image_from_rootfs(store, compress(tar(3 << 27), Compression(sys.argv[2])))
     assert image.size == 3 << 27
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))
+print(int(peak.split()[1]) // 1024)
 """
 
 
-@pytest.mark.parametrize("kind", ["zstd"])
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
 def test_a_large_layer_takes_little_memory(tmp_path: Path, kind: str) -> None:
     done = subprocess.run([sys.executable, "-c", _CHILD, tmp_path / "store", kind], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -106,6 +106,12 @@ class Registries:
             Endpoint(f"http://{host}{path}", host, False, mirror),
         ]
 
+    @staticmethod
+    def is_loopback(host: str) -> bool:
+        """Tell whether a host is this machine, which no proxy is asked for."""
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        return Registries(insecure=()).is_insecure(name)
+
     def is_insecure(self, host: str) -> bool:
         """Tell whether a host may be spoken to without verified TLS. Names are not resolved, but for localhost."""
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host

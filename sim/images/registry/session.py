@@ -72,7 +72,7 @@ class Session:
             follow_redirects=True,
             headers={"User-Agent": "layerlab", "Accept-Encoding": "identity"},
             limits=httpx.Limits(max_connections=8, max_keepalive_connections=8),
-            trust_env=True,
+            trust_env=not registries.is_loopback(endpoint.host),
         )
 
     def close(self) -> None:

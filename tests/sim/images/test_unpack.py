@@ -92,6 +92,17 @@ def test_hard_links_count_once(tmp_path: Path) -> None:
     assert os.readlink(tmp_path / "l" / "t") == "a"
 
 
+def test_a_whiteout_of_the_longest_name(tmp_path: Path) -> None:
+    name = "n" * 255
+    layer(tmp_path / "l", [whiteout(name)])
+    assert look(tmp_path / "l") == {name: "whiteout"}
+    parts: list[bytes] = []
+    pack(tmp_path / "l", lambda data: parts.append(bytes(data)))
+    (tmp_path / "copy").mkdir()
+    unpack(parts, tmp_path / "copy")
+    assert look(tmp_path / "copy") == {name: "whiteout"}
+
+
 def test_opaque_root(tmp_path: Path) -> None:
     assert layer(tmp_path / "l", [opaque(""), file("a")]).opaque
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,10 @@ def plant(root: Path) -> None:
         "security.capability",
         bytes.fromhex("0100000200200000000000000000000000000000"),
     )
+    # An access control list, as acl(5) and the kernel's posix_acl_xattr.h lay it out: user 1000 may read.
+    entries = ((1, 6, 2**32 - 1), (2, 4, 1000), (4, 4, 2**32 - 1), (16, 4, 2**32 - 1), (32, 0, 2**32 - 1))
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    os.setxattr(root / "deep" / "er", "system.posix_acl_access", acl)
     os.setxattr(root / "long-link", "trusted.of-link", b"1", follow_symlinks=False)
     with open(root / "sparse", "wb") as stream:
         stream.seek(1 << 20)
