@@ -216,7 +216,7 @@ def test_a_paused_container_stands_still(start: Any) -> None:
     container.unpause()
     assert container.status().phase == "running"
     container.pause()
-    assert container.stop(timeout=5) == 137  # a shell that is process 1 has no handler for TERM
+    assert container.stop(timeout=0.5) == 137  # a shell that is process 1 has no handler for TERM
 
 
 def container_spec(container: Container) -> Any:

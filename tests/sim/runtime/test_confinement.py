@@ -19,7 +19,7 @@ def status(box: Any, **wishes: Any) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
 
 
-def test_as_docker_has_it(box: Any, needs_root: None) -> None:
+def test_as_docker_has_it(box: Any) -> None:
     found = status(box)
     for name in ("CapPrm", "CapEff", "CapBnd"):
         assert int(found[name], 16) == DEFAULT

@@ -115,7 +115,7 @@ def test_the_null_device_cannot_be_swapped(box: Any, tmp_path: Path) -> None:
         box.run("true", mounts=(Bind(false, "/dev"),))
 
 
-def test_what_is_written_in_proc_is_proc(box: Any, tmp_path: Path, needs_root: None) -> None:
+def test_what_is_written_in_proc_is_proc(box: Any, tmp_path: Path) -> None:
     """CVE-2025-52881: a write meant for procfs goes to a file that was mounted over it."""
     (tmp_path / "fake/net/ipv4").mkdir(parents=True)
     (tmp_path / "fake/net/ipv4/ip_forward").write_text("0")
@@ -136,7 +136,7 @@ def test_no_library_of_the_image_is_loaded_by_the_runtime(box: Any) -> None:
     assert not (box.rootfs / "loaded").exists()
 
 
-def test_a_joining_process_cannot_be_looked_into(box: Any, tmp_path: Path, needs_root: None) -> None:
+def test_a_joining_process_cannot_be_looked_into(box: Any, tmp_path: Path) -> None:
     """CVE-2016-9962: while it joins, its descriptors and its program are the host's."""
     script = """
         while :; do
@@ -165,7 +165,7 @@ def test_host_processes_are_out_of_reach(box: Any) -> None:
         other.wait(5)
 
 
-def test_a_fork_bomb_of_orphans_ends_with_the_container(box: Any, needs_root: None) -> None:
+def test_a_fork_bomb_of_orphans_ends_with_the_container(box: Any) -> None:
     script = "for n in 1 2 3 4 5; do (setsid sleep 4321 &) ; done; sleep 0.1; exit 0"
     assert box.run("sh", "-c", script).code == 0
     time.sleep(0.05)

@@ -143,8 +143,9 @@ def test_pools_run_dry() -> None:
 
 
 def send_all(connection: socket.socket, data: bytes) -> None:
-    connection.sendall(data)
-    connection.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(ConnectionError):
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
 
 
 def fetch(port: int, data: bytes = b"", address: str = "127.0.0.1") -> bytes:
