@@ -173,13 +173,15 @@ def test_an_environment_made_by_hand_is_used(checkout: Checkout) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_set_up_is_begun_anew(checkout: Checkout, number: signal.Signals) -> None:
-    process = checkout.start(PIP_SECONDS="30")
-    end = time.monotonic() + 20
-    while not checkout.notes.exists() or "pip" not in checkout.notes.read_text():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    os.killpg(process.pid, number)
-    _, said = process.communicate(timeout=20)
+    process = checkout.start(PIP_SECONDS="100")
+    try:
+        end = time.monotonic() + 60
+        while not checkout.notes.exists() or "pip" not in checkout.notes.read_text():
+            assert time.monotonic() < end, "the set-up does not get to its installation"
+            time.sleep(0.02)
+    finally:
+        os.killpg(process.pid, number)
+        _, said = process.communicate(timeout=40)
     if number != signal.SIGKILL:
         assert process.returncode == 130
         assert said.splitlines()[-1] == "layerlab: set-up interrupted; the next start takes it up again"
