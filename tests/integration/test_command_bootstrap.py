@@ -84,6 +84,8 @@ def checkout(tmp_path: Path) -> Checkout:
     for tool in (fake, tools / "apt-get"):
         tool.chmod(0o755)
     (tmp_path / "tmp").mkdir()
+    (tmp_path / "tree/etc").mkdir(parents=True)
+    (tmp_path / "tree/etc/debian_version").touch()  # so that no root filesystem is made
     environment = {
         **os.environ,
         "PATH": f"{tools}:{os.environ['PATH']}",
@@ -91,6 +93,7 @@ def checkout(tmp_path: Path) -> Checkout:
         "REAL_PYTHON": sys.executable,
         "NOTES": str(tmp_path / "notes"),
         "TMPDIR": str(tmp_path / "tmp"),
+        "LAYERLAB_DEBIAN_TREE": str(tmp_path / "tree"),
     }
     found = Checkout(place, tmp_path / "notes", environment)
     if not all(map(shutil.which, ("cc", "pkg-config", "fusermount3", "busybox"))):
