@@ -102,11 +102,16 @@ class Renames(Names):
         if node is target:
             return node, target
         for one in (node, target if flags & RENAME_EXCHANGE else None):
-            if one is not None and one.is_directory and one.lower and self.options.redirect is not Redirect.ON:
+            if one is not None and one.is_directory and one.lower and not self._redirects:
                 raise failure(errno.EXDEV, name)
         if target is not None and target.is_directory and not flags & RENAME_EXCHANGE and self.entries(target):
             raise failure(errno.ENOTEMPTY, new_name)
         return node, target
+
+    @property
+    def _redirects(self) -> bool:
+        """Whether a directory can say where its lower part lies."""
+        return self.options.redirect is Redirect.ON and self.marks is not Format.OCI
 
     def _rename(
         self, parent: Node, name: bytes, node: Node, new_parent: Node, new_name: bytes, target: Node | None, flags: int
@@ -179,7 +184,7 @@ class Renames(Names):
 
     def _clear_target(self, target: Node, place: Directory, name: bytes) -> None:
         """Empty a directory of the upper that is about to be replaced of its whiteouts, keeping what is seen."""
-        if not target.is_directory or not target.upper:
+        if not target.is_directory or not target.upper or self.marks is Format.OCI:
             return
         with os.scandir(os.fsdecode(marks.at(place.fd, name))) as listed:
             if next(listed, None) is None:
@@ -194,12 +199,8 @@ class Renames(Names):
             marks.set_opaque(self.staging.fd, staged, self.marks)
             with contextlib.suppress(OSError):
                 shutil.copystat(here, there)
-            if self.marks is Format.OCI:
-                os.unlink(there + b"/" + marks.OCI_OPAQUE)
-                shutil.rmtree(here)
-                os.mkdir(here, 0o700)
-                return
             syscalls.rename(self.staging.fd, staged, place.fd, name, RENAME_EXCHANGE)
+            target.lower = ()  # opaque now, should the rename itself fail
         finally:
             self._discard(staged)
         self._upper.drop(target)
@@ -212,7 +213,16 @@ class Renames(Names):
             if leaves:
                 mark = os.open(marks.OCI_PREFIX + name, os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=source.fd)
                 os.close(mark)
-            syscalls.rename(source.fd, name, place.fd, new_name)
+            if not is_directory or not self._is_in(place, new_name):
+                syscalls.rename(source.fd, name, place.fd, new_name)
+                return
+            # The empty directory that is replaced may hold marks. They change places, then it goes: two steps, after
+            # the first of which both names are there.
+            marks.set_opaque(place.fd, new_name, self.marks)
+            syscalls.rename(source.fd, name, place.fd, new_name, RENAME_EXCHANGE)
+            staged = self._staged_name()
+            syscalls.rename(source.fd, name, self.staging.fd, staged)
+            self._discard(staged)
             return
         if is_directory and self._has_whiteout(place, new_name):
             # A directory cannot be renamed over a device: they change places, and the whiteout lands where one is
