@@ -234,8 +234,12 @@ def _furnish(
     if wishes.network in ("new", "user"):
         loopback_up()
         configure_inside(spec.interfaces)
-    if spec.hostname:
-        socket.sethostname(spec.hostname)
+    if wishes.uts == "new":  # or it would be the name of the host that is set
+        if spec.hostname:
+            socket.sethostname(spec.hostname)
+        if spec.domainname:
+            syscalls.set_domain_name(spec.domainname)
+    syscalls.new_session_keyring()
     os.umask(0)
     sys.meta_path.clear()
     sys.path_hooks.clear()

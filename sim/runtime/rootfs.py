@@ -23,7 +23,12 @@ from sim.runtime.spec import Bind, Overlay, ProcessSpec, Tmpfs
 
 __all__ = ["Rootfs"]
 
-_PROC_MAGIC, _TMPFS_MAGIC = 0x9FA0, 0x01021994
+_PROC_MAGIC = 0x9FA0
+#: What tools that show a container its own limits put in the place of the kernel's.
+_PROC_ALLOWED = {
+    f"/proc/{name}"
+    for name in ("cpuinfo", "diskstats", "loadavg", "meminfo", "net/dev", "slabinfo", "stat", "swaps", "uptime")
+}
 _INITIAL_USERS = 0xEFFFFFFD  #: number of the first user namespace's file (linux/proc_ns.h)
 _QUIET = sys.MOUNT_NOSUID | sys.MOUNT_NODEV | sys.MOUNT_NOEXEC
 _NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
@@ -160,10 +165,13 @@ class Rootfs:
         for target in sorted(targets, key=lambda path: posixpath.normpath(path).count("/")):
             mount = targets[target]
             if mount is not None:
-                self._attach(_new_tmpfs(mount), self._open(target, directory=True))
+                tree, is_directory = _new_tmpfs(mount), True
             else:
                 tree, is_directory = self._trees[target]
-                self._attach(tree, self._open(target, directory=is_directory))
+            place = self._open(target, directory=is_directory)
+            if sys.filesystem_type(place) == _PROC_MAGIC and posixpath.normpath(target) not in _PROC_ALLOWED:
+                raise InvalidSpecError(f'"{target}" cannot be mounted because it is inside /proc')
+            self._attach(tree, place)
         if self.cgroups and "" not in self.cgroups:
             self._protect("/sys/fs/cgroup", recursive=False)
         self._write_sysctls()

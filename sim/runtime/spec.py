@@ -54,6 +54,11 @@ MASKED_PATHS = (
 READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
+_IPC_SYSCTLS = frozenset(
+    f"kernel.{name}" for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Bind:
     """A file or directory of the host seen in the container (`-v`); everything mounted below it comes along.
@@ -336,6 +341,10 @@ class ProcessSpec:
                 raise InvalidSpecError(f"Duplicate mount point: {target}")
         if len(self.hostname) > 64:
             raise InvalidSpecError(f"hostname {self.hostname!r} is longer than 64 characters")
+        if (self.hostname or self.domainname) and self.namespaces.uts == "host":
+            raise InvalidSpecError("conflicting options: hostname and the UTS mode")
+        for name, _ in self.sysctls:
+            self._check_sysctl(name)
         if not -1000 <= self.oom_score_adj <= 1000:
             raise InvalidSpecError(f"Invalid value {self.oom_score_adj}, range for oom score adj is [-1000, 1000]")
         if self.interfaces and self.namespaces.network != "new":
@@ -347,3 +356,18 @@ class ProcessSpec:
                 raise InvalidSpecError(f"invalid protocol of a published port: {port.protocol}")
         if self.namespaces.user == "new" and not (self.uid_map and self.gid_map):
             raise InvalidSpecError("a new user namespace needs mappings of user and group numbers")
+
+    def _check_sysctl(self, name: str) -> None:
+        """Refuse what is not the container's own: it would be set for the whole machine, as runc's validator says."""
+        name = name.replace("/", ".")
+        wishes = self.namespaces
+        if name.startswith("net."):
+            kind = wishes.network
+        elif name in _IPC_SYSCTLS or name.startswith("fs.mqueue."):
+            kind = wishes.ipc
+        elif name == "kernel.domainname":
+            kind = wishes.uts
+        else:
+            raise InvalidSpecError(f'sysctl "{name}" is not in a separate kernel namespace')
+        if kind == "host":
+            raise InvalidSpecError(f'sysctl "{name}" is not allowed in the host\'s namespace')

@@ -46,10 +46,12 @@ __all__ = [
     "load_program",
     "make_private",
     "new_filesystem",
+    "new_session_keyring",
     "open_in",
     "pivot_root",
     "set_capabilities",
     "set_death_signal",
+    "set_domain_name",
     "set_dumpable",
     "set_keep_capabilities",
     "set_name",
@@ -82,6 +84,8 @@ _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIV
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "armv7l": 383, "i686": 354, "ppc64le": 358, "s390x": 348}
 _SECCOMP_SET_MODE_FILTER = 1
 _SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "armv7l": 386, "i686": 357, "ppc64le": 361, "s390x": 351}
+_SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "armv7l": 311, "i686": 288, "ppc64le": 271, "s390x": 280}
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 _BPF_PROG_LOAD, _BPF_PROG_ATTACH, _BPF_F_ALLOW_MULTI = 5, 8, 2
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
@@ -229,6 +233,21 @@ def set_dumpable(allowed: bool) -> None:
 def set_name(name: str) -> None:
     """Name this process as `ps` shows it, at most 15 bytes (prctl(2))."""
     _check(_prctl(_PR_SET_NAME, name.encode()[:15] + b"\0"))
+
+
+def set_domain_name(name: str) -> None:
+    """Set the NIS domain name of the caller's uts namespace (setdomainname(2))."""
+    text = os.fsencode(name)
+    _check(_libc.setdomainname(text, ctypes.c_size_t(len(text))), name)
+
+
+def new_session_keyring() -> None:
+    """Leave the caller's keys behind: join a new session keyring, where the kernel has any (keyctl(2))."""
+    number = _SYS_KEYCTL.get(_machine)
+    if number is not None and _call(number, _KEYCTL_JOIN_SESSION_KEYRING, None) < 0:
+        code = ctypes.get_errno()
+        if code not in (errno.ENOSYS, errno.EPERM, errno.EDQUOT):
+            raise OSError(code, os.strerror(code))
 
 
 def set_subreaper() -> None:

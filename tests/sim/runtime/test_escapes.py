@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sim.runtime import Bind, Container, ContainerError, InvalidSpecError, Process
+from sim.runtime import Bind, Container, ContainerError, InvalidSpecError, Namespaces, Process
 from sim.runtime.zygote import _copy_interpreter, _sealed_interpreter, zygote
 
 
@@ -119,9 +120,78 @@ def test_what_is_written_in_proc_is_proc(box: Any, tmp_path: Path) -> None:
     """CVE-2025-52881: a write meant for procfs goes to a file that was mounted over it."""
     (tmp_path / "fake/net/ipv4").mkdir(parents=True)
     (tmp_path / "fake/net/ipv4/ip_forward").write_text("0")
-    with pytest.raises(ContainerError, match=r"is not of the kernel's /proc"):
+    with pytest.raises(ContainerError, match=r"cannot be mounted because it is inside /proc"):
         box.run("true", mounts=(Bind(tmp_path / "fake", "/proc/sys"),), sysctls=(("net.ipv4.ip_forward", "1"),))
     assert (tmp_path / "fake/net/ipv4/ip_forward").read_text() == "0"
+
+
+@pytest.mark.parametrize("target", ["/proc", "/proc/self", "/proc/sys/kernel", "/link"])
+def test_nothing_is_mounted_over_proc(box: Any, tmp_path: Path, target: str) -> None:
+    (box.rootfs / "link").symlink_to("proc/sys")
+    with pytest.raises(InvalidSpecError, match="cannot be mounted because it is inside /proc"):
+        box.run("true", mounts=(Bind(tmp_path, target),))
+
+
+def test_but_what_shows_limits_is(box: Any, tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 5 kB\n")
+    assert box.sh("cat /proc/meminfo", mounts=(Bind(tmp_path / "meminfo", "/proc/meminfo"),)) == "MemTotal: 5 kB\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "wishes"),
+    [
+        ("vm.overcommit_memory", {}),
+        ("kernel.core_pattern", {}),
+        ("kernel/core_pattern", {}),
+        ("fs.file-max", {"privileged": True}),
+        ("net.ipv4.ip_forward", {"namespaces": Namespaces(network="host")}),
+        ("kernel.msgmax", {"namespaces": Namespaces(ipc="host")}),
+    ],
+)
+def test_settings_of_the_whole_machine_are_refused(box: Any, name: str, wishes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidSpecError, match=r"separate kernel namespace|in the host's namespace"):
+        box.spec("true", sysctls=((name, "1"),), **wishes)
+
+
+def test_the_hosts_name_is_safe(box: Any) -> None:
+    before = socket.gethostname()
+    with pytest.raises(InvalidSpecError, match="conflicting options: hostname and the UTS mode"):
+        box.spec("true", hostname="box", namespaces=Namespaces(uts="host"))
+    assert box.sh("hostname; cat /proc/sys/kernel/domainname", hostname="box", domainname="lan").split() == [
+        "box",
+        "lan",
+    ]
+    assert socket.gethostname() == before
+
+
+def test_the_callers_keys_are_left_behind(box: Any) -> None:
+    """Without a filter a container could read the keys of the session that the runtime was started in."""
+
+    def keyring() -> str:
+        look = "sed -n 's/ .*//p' /proc/keys | sort | tr '\\n' ' '"
+        found: str = box.sh(look, seccomp="unconfined", masked_paths=())
+        return found
+
+    if not Path("/proc/keys").exists():
+        pytest.skip("this kernel keeps no keys")
+    assert keyring() != keyring()
+
+
+def test_namespaces_are_shared_only_when_asked(box: Any, tmp_path: Path) -> None:
+    container = Container.create(tmp_path, box.spec("sleep", "100", hostname="first"))
+    container.start()
+    try:
+        pid = container.status().pid
+        shared = {kind: f"/proc/{pid}/ns/{name}" for kind, name in (("pid", "pid"), ("ipc", "ipc"), ("uts", "uts"))}
+        look = "hostname; readlink /proc/self/ns/ipc; ps | grep -c 'sleep 100'"
+        if os.geteuid() != 0:
+            shared["user"] = f"/proc/{pid}/ns/user"
+        text = box.sh(look, namespaces=Namespaces(**shared)).split()
+        assert text[:2] == ["first", os.readlink(f"/proc/{pid}/ns/ipc")]
+        assert int(text[2]) >= 2
+        assert box.sh(look).split()[1] != text[1]
+    finally:
+        container.stop(timeout=0)
 
 
 def test_no_library_of_the_image_is_loaded_by_the_runtime(box: Any) -> None:
