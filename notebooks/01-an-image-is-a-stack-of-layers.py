@@ -70,8 +70,8 @@ figures.image_dag(graph.image_dag(images))
 #
 # ## A layer is known by what is in it
 #
-# Its name is the SHA-256 digest of its bytes. Whoever makes the same layer gets the same name, on any machine. That is
-# why sharing needs no bookkeeping: the same name is the same content.
+# Its name is the SHA-256 digest of its bytes. Whoever makes the same layer gets the same name, on any machine. That
+# is why sharing needs no bookkeeping: the same name is the same content.
 
 # %%
 for layer in store.image("shop:1").layers:
@@ -81,8 +81,8 @@ for layer in store.image("shop:1").layers:
 # ## Cut open
 #
 # Here is `shop:1` cut open. Each row is a layer, each column a path. Look down from the top: the first layer that has
-# the path is the one a process sees. The top layer *changes* `/etc/motd` and *deletes* the manual. Neither is gone from
-# the layer below. It is hidden.
+# the path is the one a process sees. The top layer *changes* `/etc/motd` and *deletes* the manual. Neither is gone
+# from the layer below. It is hidden.
 
 # %%
 shop = images.stack("shop:1")
@@ -110,9 +110,8 @@ for event in graph.history(shop, "/etc/motd"):
     print(f"layer {event.layer} ({event.name}): {event.what}, {event.bytes} bytes")
 
 # %% [markdown]
-# **Try it.** Add a layer to `blog:1` that writes `/etc/motd` again. How many copies of it are stored now? How many can
-# be
-# seen?
+# **Try it.** Add a layer to `blog:1` that writes `/etc/motd` again. How many copies of it are stored now? How many
+# can be seen?
 
 # %%
 store.close()

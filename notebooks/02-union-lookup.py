@@ -13,8 +13,8 @@
 # %% [markdown]
 # # 2. How a union filesystem finds a file
 #
-# A process opens `/etc/hosts`. Which layer is it read from? The union asks the layers from the top down, name by name.
-# The numbers below are the order in which it asks.
+# A process opens `/etc/hosts`. Which layer is it read from? The union asks the layers from the top down, name by
+# name. The numbers below are the order in which it asks.
 
 # %%
 from sim import figures, graph
@@ -30,8 +30,8 @@ figures.lookup_walk(graph.lookup_walk(box.stack(), "/etc/hosts"))
 print("This notebook ran on", lab.how)
 
 # %% [markdown]
-# `etc` is a **directory**, so the search goes on: directories of one name *merge*, and names from all of them are seen.
-# `hosts` is a **file**, so the first layer that has it ends the search. The base's `hosts` is never looked at.
+# `etc` is a **directory**, so the search goes on: directories of one name *merge*, and names from all of them are
+# seen. `hosts` is a **file**, so the first layer that has it ends the search. The base's `hosts` is never looked at.
 #
 # For a name that nobody has, every layer that has the directory is asked before the answer is "no such file". Nothing
 # ends that search early.
@@ -83,8 +83,7 @@ figures.lookup_walk(graph.lookup_walk(deep.stack(), "/usr/lib/libc.so"))
 
 # %% [markdown]
 # **Try it.** Put `/usr` into a middle layer *as a file*. What becomes of `/usr/lib/libc.so`, and how many questions
-# does
-# it take to know?
+# does it take to know?
 
 # %%
 lab.close()

@@ -13,9 +13,9 @@
 # %% [markdown]
 # # 3. Deleting what cannot be deleted
 #
-# A read-only layer cannot lose a file. So to delete, the union *adds* something: a **whiteout**, a mark in the RW layer
-# that says "nothing of this name, whatever is below". A directory that is deleted and made anew is **opaque**: it hides
-# all that lower layers have in it.
+# A read-only layer cannot lose a file. So to delete, the union *adds* something: a **whiteout**, a mark in the RW
+# layer that says "nothing of this name, whatever is below". A directory that is deleted and made anew is **opaque**:
+# it hides all that lower layers have in it.
 
 # %%
 import html
@@ -50,9 +50,8 @@ print("This notebook ran on", lab.how)
 #
 # ## What a whiteout is on disk
 #
-# In the format of the kernel's overlayfs a whiteout is a character device with the number 0/0, and an opaque directory
-# has
-# an extended attribute. Look into the RW layer itself, past the union:
+# In the format of the kernel's overlayfs a whiteout is a character device with the number 0/0, and an opaque
+# directory has an extended attribute. Look into the RW layer itself, past the union:
 
 # %%
 for path in sorted(box.upper.rglob("*")):
@@ -70,8 +69,8 @@ for path in sorted(box.upper.rglob("*")):
 figures.timeline(graph.timeline(box.stack()))
 
 # %% [markdown]
-# The directory could only be removed once it *looked* empty. First each file in it got its whiteout; then the directory
-# got one, and those inside were no longer needed. Go back to the moment before:
+# The directory could only be removed once it *looked* empty. First each file in it got its whiteout; then the
+# directory got one, and those inside were no longer needed. Go back to the moment before:
 
 # %%
 operations = box.operations()

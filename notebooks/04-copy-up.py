@@ -14,9 +14,8 @@
 # # 4. Copy-up: the price of the first write
 #
 # A file in a read-only layer is opened for writing. Before the first byte can be written, the *whole file* is copied
-# into
-# the RW layer. This is **copy-up**. It must never be seen half done, so the copy is made aside and moved into place in
-# one step.
+# into the RW layer. This is **copy-up**. It must never be seen half done, so the copy is made aside and moved into
+# place in one step.
 
 # %%
 from sim import figures, graph
@@ -70,8 +69,8 @@ for name in ("/bin/tool", "/var/log/huge.log"):
 # %% [markdown]
 # ## How long does it take?
 #
-# Files from 1 KiB to 16 MiB are written to for the first time. Both scales are logarithmic: where the line is flat the
-# fixed cost of a copy-up rules, where it climbs the bytes do.
+# Files from 1 KiB to 16 MiB are written to for the first time. Both scales are logarithmic: where the line is flat
+# the fixed cost of a copy-up rules, where it climbs the bytes do.
 
 # %%
 lab.layer("sizes", {f"/data/{index}-{power}": 2**power for power in range(10, 25) for index in range(3)})

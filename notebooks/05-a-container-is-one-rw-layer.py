@@ -13,8 +13,8 @@
 # %% [markdown]
 # # 5. A container is one RW layer
 #
-# What makes a container different from its image? One directory: its RW layer, on top of the image's read-only layers.
-# All that its processes change is there. Everything else is shared.
+# What makes a container different from its image? One directory: its RW layer, on top of the image's read-only
+# layers. All that its processes change is there. Everything else is shared.
 #
 # Two containers of one image, each with its own changes:
 
@@ -78,8 +78,7 @@ figures.heat(graph.heat(one.stack()))
 # ## From container to image
 #
 # Take the RW layer and call it read-only: it is a layer like any other. This is `docker commit`, and it is how every
-# step
-# of a build becomes a layer.
+# step of a build becomes a layer.
 
 # %%
 one.close()

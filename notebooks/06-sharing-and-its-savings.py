@@ -58,8 +58,8 @@ figures.waterfall(graph.waterfall(whole))
 # %% [markdown]
 # ## Images share, too
 #
-# Three images on one base, and a container of each. Filled: on disk for the first time. Outlined: the same layer again,
-# which costs nothing.
+# Three images on one base, and a container of each. Filled: on disk for the first time. Outlined: the same layer
+# again, which costs nothing.
 
 # %%
 shelf = graph.Lab(mounted=False)
@@ -77,8 +77,7 @@ figures.sharing(graph.sharing(shelf.graph()))
 # ## The order matters
 #
 # Layers are shared from the bottom up. If the application were *below* the interpreter, no two images would have a
-# layer
-# in common above the base: what is on top is different for everybody. Put what changes least at the bottom.
+# layer in common above the base: what is on top is different for everybody. Put what changes least at the bottom.
 
 # %%
 wrong = graph.Lab(mounted=False)

@@ -14,8 +14,7 @@
 # # 7. One instruction, one layer: three classic mistakes
 #
 # Each instruction of a Dockerfile makes one layer on those before it. What an earlier layer has can be hidden by a
-# later
-# one, never removed. Most wasted bytes in the images of the world come from forgetting this.
+# later one, never removed. Most wasted bytes in the images of the world come from forgetting this.
 #
 # Below: an image with all three mistakes. Hatched is stored, shipped, and seen by nobody.
 
@@ -112,8 +111,8 @@ for layer in store.image("careless:1").layers:
         print(f"layer {layer.diff_id[7:19]}: {leaked.read_text().strip()}")
 
 # %% [markdown]
-# **Mend:** never copy a secret in (`.dockerignore`, build secrets). Once it is in an image that was pushed, change the
-# key.
+# **Mend:** never copy a secret in (`.dockerignore`, build secrets). Once it is in an image that was pushed, change
+# the key.
 #
 # ## The same image, made with care
 

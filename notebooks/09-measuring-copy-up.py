@@ -13,8 +13,8 @@
 # %% [markdown]
 # # 9. Measuring copy-up
 #
-# The first write to a file of a lower layer copies the whole file. How long does that take, and what does it depend on?
-# Here it is measured: in this process, and through a real FUSE mount where this machine has one.
+# The first write to a file of a lower layer copies the whole file. How long does that take, and what does it depend
+# on? Here it is measured: in this process, and through a real FUSE mount where this machine has one.
 
 # %%
 import statistics
@@ -52,10 +52,8 @@ print("This notebook ran on", " and ".join(lab.how for lab in labs.values()))
 
 # %% [markdown]
 # Both scales are logarithmic. On the left the line is nearly flat: a copy-up has a fixed cost (find the parents, make
-# the
-# file aside, set owner, mode and times, move it into place). On the right it climbs with the size: there the time is
-# the
-# copying itself. The dotted line is a write that copies nothing.
+# the file aside, set owner, mode and times, move it into place). On the right it climbs with the size: there the time
+# is the copying itself. The dotted line is a write that copies nothing.
 #
 # ## The two costs, told apart
 #
@@ -84,12 +82,11 @@ figures.copy_up(graph.copy_up(box.stack()))
 # %% [markdown]
 # ## What it means
 #
-# A database of 10 GiB in an image's layer stops for as long as the copying takes at its first write, and then takes its
-# space twice. Keep data that is written to in a volume: there is no lower layer, so there is nothing to copy.
+# A database of 10 GiB in an image's layer stops for as long as the copying takes at its first write, and then takes
+# its space twice. Keep data that is written to in a volume: there is no lower layer, so there is nothing to copy.
 #
 # **Try it.** Measure a file with one byte at its beginning, one at its end and a gigabyte of nothing between. Is the
-# hole
-# copied?
+# hole copied?
 
 # %%
 for lab in {*labs.values(), mounted}:
