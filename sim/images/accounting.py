@@ -1,9 +1,9 @@
 """Accounting: which bytes belong to which image, exactly.
 
-Decided here and only here: what is counted, and who it is counted for. The unit is the byte of a regular file's length
-in an unpacked layer, each inode once and each layer once, so the figures can be added: for any set of images, the
-unique bytes of each and every shared layer counted once are together the bytes of all their layers on disk. Blobs, the
-same layers as they travel, are counted apart. Functions and frozen values; any thread.
+Decided here and only here: what is counted, and who it is counted for. The unit is the byte, as `stat` tells it, of
+whatever is no directory in an unpacked layer: each inode once, each layer once. So the figures can be added: for any
+set of images, the unique bytes of each and every shared layer counted once are together the bytes of all their layers
+on disk. Blobs, the same layers as they travel, are counted apart. Functions and frozen values; any thread.
 
 Known tools differ: they count N copies of a file as N - 1 wasted although the upper ones are what is seen, and report
 as shared what another image shares only by name. Here a layer is shared if more than one image of the set has it.

@@ -26,7 +26,7 @@ class Layer:
     diff_id
         Digest of its tar, not compressed.
     size
-        Bytes of its regular files, each inode once.
+        Bytes of everything in it but directories, each inode once, as `stat` tells them.
     entries
         How many names it has, marks included.
     path

@@ -55,7 +55,7 @@ CREATE TABLE repository_digest (                -- by which digests a registry k
 CREATE INDEX repository_digest_image ON repository_digest(image);
 CREATE TABLE layer (
     diff_id TEXT PRIMARY KEY,
-    size INTEGER NOT NULL,                      -- bytes of regular files, each inode once
+    size INTEGER NOT NULL,                      -- bytes of all but directories, each inode once
     entries INTEGER NOT NULL,
     opaque INTEGER NOT NULL                     -- whether its root hides everything below
 ) WITHOUT ROWID;

@@ -89,15 +89,16 @@ def _remove(store: Store, name: str, uses: tuple[Use, ...], force: bool, prune_p
         if by_id and not name.startswith("sha256:"):
             reference = Reference.parse(name) if len(name) < 64 else None
             by_id = reference not in image.tags
-        finished = False
+        finished = quiet = False
         if by_id:
             if _is_single(image):
                 run.check(image, force=force, references=False)
                 run.untag(image, [*image.tags, *image.digests])
         else:
             finished = run.untag_one(image, Reference.parse(name), force=force)
+            quiet = True
         if not finished:
-            run.delete(store.image(image.id), force=force, prune_parents=prune_parents)
+            run.delete(store.image(image.id), force=force, prune_parents=prune_parents, quiet=quiet)
         return run.removed
 
 
@@ -152,7 +153,7 @@ class _Removal:
         used = [use for use in self._uses if use.image == image.id]
         if used and not force and _is_single(image):
             raise ConflictError(
-                f"conflict: unable to remove repository reference {name.familiar!r} (must force) - container"
+                f'conflict: unable to remove repository reference "{name.familiar}" (must force) - container'
                 f" {used[0].container[:12]} is using its referenced image {image.short_id}"
             )
         names = [name]
@@ -161,9 +162,17 @@ class _Removal:
         self.untag(image, names)
         return len(names) < len(image.tags) + len(image.digests)
 
-    def delete(self, image: Image, *, force: bool, prune_parents: bool) -> None:
-        """Delete an image, and then its parents as far as nothing needs them."""
-        self.check(image, force=force)
+    def delete(self, image: Image, *, force: bool, prune_parents: bool, quiet: bool) -> None:
+        """Delete an image, and then its parents as far as nothing needs them.
+
+        After its last name was taken away (`quiet`), an image that something needs just stays.
+        """
+        try:
+            self.check(image, force=force)
+        except ConflictError:
+            if quiet and (not image.dangling or any(use.image == image.id for use in self._uses)):
+                return
+            raise
         while True:
             self.untag(image, [*image.tags, *image.digests])
             with self._store.records.change() as change:

@@ -45,7 +45,8 @@ class Unpacked:
     Attributes
     ----------
     size
-        Bytes of its regular files, each inode once, holes counted as what reads from them.
+        Bytes of everything but directories, each inode once, as `stat` tells them: holes count as what reads from them,
+        symlinks as their text. So Docker counts.
     entries
         How many names it has, marks included.
     opaque
@@ -110,7 +111,7 @@ def measure(target: Path) -> Unpacked:
                 entries += 1
                 if item.is_dir(follow_symlinks=False):
                     pending.append(item.path)
-                elif item.is_file(follow_symlinks=False):
+                else:
                     status = item.stat(follow_symlinks=False)
                     if status.st_nlink > 1:
                         if (status.st_dev, status.st_ino) in seen:
@@ -326,6 +327,7 @@ class _Unpacking:
             if not entry.target:
                 raise LayerTarError(f"{_shown(entry.path)}: a symbolic link without a target")
             os.symlink(entry.target, name, dir_fd=parent)
+            self.size += len(entry.target)
         elif kind is Kind.HARDLINK:
             self._link(parent, name, entry)
         elif kind is Kind.FIFO:

@@ -64,10 +64,10 @@ def deleted(*digests: str) -> list[Removed]:
 def on_disk(store: Store) -> int:
     """Measure what the unpacked layers take, with nothing but the system's own calls."""
     total, seen = 0, set()
-    for here, _, files in os.walk(store.root / "layers"):
-        for name in files:
+    for here, folders, files in os.walk(store.root / "layers"):
+        for name in folders + files:
             status = os.lstat(os.path.join(here, name))
-            if os.path.isfile(os.path.join(here, name)) and (status.st_dev, status.st_ino) not in seen:
+            if not stat.S_ISDIR(status.st_mode) and (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
                 total += status.st_size
     return total
@@ -281,7 +281,7 @@ def test_used_images_stay(store: Store) -> None:
     stopped, running = Use("c" * 64, image.id, False), Use("d" * 64, image.id, True)
     with pytest.raises(
         ConflictError,
-        match=r"unable to remove repository reference 'app:latest' \(must force\) - container c{12} is using",
+        match=r'unable to remove repository reference "app:latest" \(must force\) - container c{12} is using',
     ):
         remove(store, "app", uses=[stopped])
     with pytest.raises(ConflictError, match=r"must be forced.*stopped container c{12}"):
@@ -291,6 +291,8 @@ def test_used_images_stay(store: Store) -> None:
     assert store.image("app").id == image.id
     store.tag(image, "second")
     assert remove(store, "second", uses=[running]) == [untagged("second:latest")]
+    store.tag(image, "third")
+    assert remove(store, "third", uses=[running], force=True) == [untagged("third:latest")]
     store.hold("c" * 64, image)
     removed = remove(store, image.id, uses=[stopped], force=True)
     assert removed == [untagged("app:latest"), *deleted(image.id)]  # the container still needs the layers
@@ -306,6 +308,9 @@ def test_parents_go_with_their_last_child(store: Store) -> None:
     final = image_on(store, step, [file("/f")], created=TIME, tags=["final"])
     with pytest.raises(ConflictError, match=r"cannot be forced.*dependent child images"):
         remove(store, step.id, force=True)
+    assert remove(store, "base") == [untagged("base:latest")]  # it stays, unnamed, because others were built on it
+    assert store.image(base.id).intermediate
+    store.tag(base.id, "base")
     chain = final.chain_ids
     assert remove(store, "final") == [
         untagged("final:latest"),
