@@ -156,8 +156,9 @@ class Process:
             return self._code
         if self._channel is None:
             raise NotRunningError(f"{self.spec.args[0]} was never started")
-        ready, _, _ = select.select([self._channel], [], [], timeout)
-        if not ready:
+        poll = select.poll()  # not select(), which knows no descriptor above 1023
+        poll.register(self._channel, select.POLLIN)
+        if not poll.poll(None if timeout is None else timeout * 1000):
             raise TimeoutError(f"{self.spec.args[0]} still runs after {timeout} s")
         try:
             answer, _ = self._channel.receive()

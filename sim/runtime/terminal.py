@@ -131,9 +131,11 @@ def relay(master: int, source: int, sink: int, ended: Callable[[], bool]) -> Non
 
 
 def _pass(master: int, source: int, sink: int, ended: Callable[[], bool]) -> None:
-    sources = [master, source]
+    poll = select.poll()
+    for each in (master, source):
+        poll.register(each, select.POLLIN)
     while True:
-        ready, _, _ = select.select(sources, [], [], 0.5)
+        ready = {descriptor for descriptor, _ in poll.poll(500)}
         if master in ready:
             try:
                 data = os.read(master, 1 << 16)
@@ -149,7 +151,7 @@ def _pass(master: int, source: int, sink: int, ended: Callable[[], bool]) -> Non
             if data:
                 _write_all(master, data)
             else:
-                sources.remove(source)
+                poll.unregister(source)
                 with contextlib.suppress(OSError):
                     os.write(master, b"\x04")  # the end of the input, as a terminal says it
         if not ready and ended():

@@ -14,6 +14,7 @@ It runs from a copy of the interpreter that nothing can write to, so that a cont
 from __future__ import annotations
 
 import array
+import atexit
 import contextlib
 import fcntl
 import gc
@@ -92,9 +93,15 @@ class Zygote:
 
     def close(self) -> None:
         """End the zygote; what was forked from it goes on."""
+        import subprocess
+
         self._socket.close()
         if self._owner == os.getpid():
-            self._process.wait()
+            try:
+                self._process.wait(2)
+            except subprocess.TimeoutExpired:  # somebody else has the socket too: a child that inherited everything
+                self._process.kill()
+                self._process.wait()
 
 
 _lock = threading.Lock()
@@ -106,6 +113,10 @@ def zygote() -> Zygote:
     global _current
     with _lock:
         if _current is None or not _current.usable:
+            if _current is None:
+                atexit.register(end_zygote)
+            else:
+                _current.close()
             _current = Zygote()
         return _current
 

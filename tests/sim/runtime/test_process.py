@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from sim.runtime import (
     ProcessSpec,
     Result,
     UnknownUserError,
+    end_zygote,
 )
+from sim.runtime.zygote import zygote
 
 
 def run(rootfs: Path, *args: str, **wishes: object) -> Result:
@@ -128,3 +131,60 @@ def test_init_reaps_and_passes_signals_on(rootfs: Path) -> None:
         assert process.wait(10) == 5
     assert os.read(out, 100) == b"got\n"
     os.close(out)
+
+
+def test_it_works_with_many_descriptors_open(rootfs: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    opened = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert run(rootfs, "sh", "-c", "echo $(ls /proc/self/fd | wc -l)").stdout == b"4\n"
+        assert run(rootfs, "tty", terminal=True).code == 0
+    finally:
+        for each in opened:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_after_the_zygote_died_there_is_another(rootfs: Path) -> None:
+    assert run(rootfs, "true").code == 0
+    before = zygote().pid
+    with Process(ProcessSpec(args=("sleep", "1000"), rootfs=rootfs)) as process:
+        process.start()
+        os.kill(before, signal.SIGKILL)
+        deadline = time.monotonic() + 5
+        while zygote().pid == before:
+            assert time.monotonic() < deadline
+        assert run(rootfs, "true").code == 0
+        process.signal(signal.SIGKILL)  # what runs goes on
+        assert process.wait(5) == 137
+
+
+def test_a_forked_caller_gets_its_own(rootfs: Path) -> None:
+    assert run(rootfs, "true").code == 0
+    theirs = zygote().pid
+    out, sink = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            code = run(rootfs, "true").code
+            os.write(sink, f"{code} {zygote().pid != theirs}".encode())
+            end_zygote()
+        finally:
+            os._exit(0)
+    os.close(sink)
+    os.waitpid(child, 0)
+    assert os.read(out, 100) == b"0 True"
+    os.close(out)
+
+
+def test_a_shell_leaves_nothing_open_at_its_end(rootfs: Path) -> None:
+    script = f"""
+        from pathlib import Path
+        from sim.runtime import Process, ProcessSpec
+        print(Process(ProcessSpec(args=("true",), rootfs=Path({os.fspath(rootfs)!r}))).run(capture=True).code)
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)], capture_output=True, timeout=20
+    )
+    assert (done.stdout, done.stderr) == (b"0\n", b"")
