@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusefs import Options, Redirect, Stack, syscalls
-from fusefs.dropin import parse
+from fusefs.arguments import parse
 from fusefs.mapping import Ids, Presentation, PresentedUnion, Range, parse_ranges
 from fusefs.mount import DRIVERS, find_mount
 from fusefs.optionstring import split, unescape
@@ -288,6 +288,61 @@ def test_what_cannot_be_is_one_line(arguments: list[str], said: str, tmp_path: P
     assert line.startswith("layerlab-overlayfs: ")
     assert said in line
     assert not os.path.ismount(tmp_path)
+
+
+@pytest.mark.usefixtures("root", "fuse")
+def test_fstab_and_mount(tmp_path: Path, tool: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    tool("mount.fuse3", "fuse3")
+    _layers(tmp_path)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin/layerlab-overlayfs"
+    script.write_text(f"#!{sys.executable}\nfrom fusefs.dropin import main\nmain()\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}:/usr/sbin:/sbin")
+    merged, kind = str(tmp_path / "m"), "fuse.layerlab-overlayfs"
+    options = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+    table = tmp_path / "fstab"
+    table.write_text(f"{script}#overlay {merged} fuse {options},nodev,noauto,nofail,x-systemd.automount 0 0\n")
+    for command in (
+        ["mount", "-T", str(table), merged],
+        # What mount(8) runs for the type fuse.layerlab-overlayfs; it would not look for the command in our PATH.
+        ["mount.fuse3", "overlay", merged, "-o", f"rw,{options}", "-t", kind],
+        ["mount.fuse3", "layerlab-overlayfs#overlay", merged, "-o", options],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        try:
+            assert (tmp_path / "m/one").read_text() == "one"
+            # mount -a finds it by its source and leaves it alone.
+            look = ["findmnt", "-no", "SOURCE,FSTYPE", merged]
+            assert subprocess.run(look, capture_output=True, text=True, check=True).stdout.split() == ["overlay", kind]
+        finally:
+            subprocess.run(["umount", merged], check=True)
+
+
+@pytest.mark.usefixtures("root", "fuse")
+def test_it_waits_for_the_mount_before_it_to_end(tmp_path: Path) -> None:
+    _layers(tmp_path)
+    for _ in range(2):
+        code = "import fcntl, os, sys, time\nfd = os.open(sys.argv[1], os.O_RDONLY)\nfcntl.flock(fd, fcntl.LOCK_EX)\n"
+        code += "print('held', flush=True)\ntime.sleep(0.5)\n"
+        with subprocess.Popen([sys.executable, "-c", code, tmp_path / "upper"], stdout=subprocess.PIPE) as ending:
+            assert ending.stdout is not None
+            ending.stdout.readline()
+            with mounted(tmp_path, "") as merged:
+                assert (merged / "one").read_text() == "one"
+
+
+@pytest.mark.usefixtures("root", "fuse")
+def test_an_upper_in_use_is_refused(tmp_path: Path) -> None:
+    _layers(tmp_path)
+    (tmp_path / "other").mkdir()
+    with mounted(tmp_path, ""):
+        command = [*COMMAND, "-o", "lowerdir=lower,upperdir=upper,workdir=work", "other"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "another mount uses this upper directory" in done.stderr
 
 
 @pytest.mark.usefixtures("root", "fuse")
