@@ -242,6 +242,11 @@ class Layer:
                     break
         return found
 
+    def forget(self) -> None:
+        """Drop the listings, to give memory back: they are read again when they are needed."""
+        self._listings.clear()
+        self._names = 0
+
     def _list(self, path: bytes) -> Listing:
         directory = self.directory(path)
         names: dict[bytes, int] = {}

@@ -35,6 +35,7 @@ __all__ = [
     "keep_capabilities",
     "mount",
     "open_beneath",
+    "release_memory",
     "rename",
     "set_filesystem_ids",
     "syncfs",
@@ -189,6 +190,13 @@ def filesystem_uuid(directory: int) -> bytes:
     finally:
         os.close(fd)
     return bytes(answer[1:17])
+
+
+def release_memory() -> None:
+    """Give memory that is free in this process back to the kernel (malloc_trim(3)), where the C library can."""
+    trim = getattr(_libc, "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
 
 
 def keep_capabilities() -> None:
