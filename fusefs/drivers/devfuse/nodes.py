@@ -12,15 +12,20 @@ Threads: any; the table has a lock of its own, under which nothing else is calle
 from __future__ import annotations
 
 import errno
+import gc
 import threading
 from collections.abc import Iterable
 
+from fusefs import syscalls
 from fusefs.drivers.devfuse.wire import ROOT_ID
 from fusefs.node import Node
 from fusefs.table import failure
 from fusefs.union import Union
 
-__all__ = ["Known", "Nodes", "State"]
+__all__ = ["MANY", "Known", "Nodes", "State"]
+
+#: So many nodes forgotten are worth looking for memory to give back.
+MANY = 20_000
 
 
 class State:
@@ -91,6 +96,7 @@ class Nodes:
         self._union = union
         self._lock = threading.Lock()
         self._next = ROOT_ID
+        self._forgotten = 0
         self._by_id: dict[int, Known] = {}
         self._by_node: dict[Node, Known] = {}
         self.limit = self._enough = limit
@@ -164,6 +170,7 @@ class Nodes:
                 count = min(count, known.lookups)
                 known.lookups -= count
                 if not known.lookups:
+                    self._forgotten += 1
                     del self._by_id[number]
                     if self._by_node.get(known.node) is known:
                         del self._by_node[known.node]
@@ -171,6 +178,23 @@ class Nodes:
                         states.append(known.state)
             self._union.release(known.node, count)
         return states
+
+    @property
+    def forgotten(self) -> int:
+        """How many nodes have been forgotten since the last `compact`."""
+        return self._forgotten
+
+    def compact(self) -> None:
+        """Give memory back after very many nodes were forgotten: the kernel is short of it as well."""
+        with self._lock:
+            self._forgotten = 0
+            self._by_id = dict(self._by_id)
+            self._by_node = dict(self._by_node)
+        for layer in self._union.layers:
+            if layer is not None:
+                layer.forget()
+        gc.collect()
+        syscalls.release_memory()
 
     def surplus(self) -> list[int]:
         """Return IDs of nodes that the kernel should let go of, those that it knows for longest; most often none."""

@@ -29,6 +29,9 @@ _READ = wire.READ_IN.codec.unpack_from
 _SIZE = wire.GETXATTR_IN.codec.unpack_from
 _SIZE_OUT = wire.GETXATTR_OUT.codec.pack
 
+#: Nodes that the kernel does not know, and names in listings of all layers, that the union remembers.
+_NODES_KEPT, _NAMES_KEPT = 256, 100_000
+
 #: Listings that are kept for the next request for the same directory.
 _LISTINGS = 32
 
@@ -81,6 +84,15 @@ class Reading:
         self.nodes = Nodes(union, tuning.nodes)
         self.valid = FOREVER if union.options.cache else 0
         self._listings: OrderedDict[int, Listing] = OrderedDict()
+        if self.valid:
+            self._remember_less()
+
+    def _remember_less(self) -> None:
+        """Let the union remember little beyond what the kernel knows: it asks nothing twice."""
+        self.union.nodes_kept = min(self.union.nodes_kept, _NODES_KEPT)
+        layers = [layer for layer in self.union.layers if layer is not None]
+        for layer in layers:
+            layer.names_kept = min(layer.names_kept, _NAMES_KEPT // len(layers))
 
     # Entries and statuses
 
@@ -97,7 +109,13 @@ class Reading:
             self.union.release(node)
             raise
         known = self.nodes.know(node)
+        self._leave_to_kernel(node)
         return answers.pack_entry(known.id, attributes, self.valid, self.status_valid(known))
+
+    def _leave_to_kernel(self, node: Node) -> None:
+        """Forget the status of an object of a read-only layer: the kernel remembers it, and half the memory is here."""
+        if self.valid:
+            node.status = None
 
     def lookup(self, node_id: int, body: memoryview) -> bytes:
         """LOOKUP: what a name leads to; that it leads to nothing is believed as well."""
@@ -111,7 +129,8 @@ class Reading:
     def getattr(self, node_id: int, _body: memoryview) -> bytes:
         """GETATTR."""
         known = self.nodes.find(node_id)
-        self.union.getattr(known.node)
+        if self.union.record is not None:
+            self.union.getattr(known.node)
         valid = self.status_valid(known)
         return answers.pack_attributes(self.union.attributes(known.node), valid)
 
@@ -176,6 +195,7 @@ class Reading:
                     found.append(NOTHING)
                     continue
                 child = self.nodes.know(node)
+                self._leave_to_kernel(node)
                 valid = self.status_valid(child)
                 found.append((child.id, 0, self.valid, valid[0], 0, valid[1], *fields))
             return found

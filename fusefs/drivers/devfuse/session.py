@@ -25,6 +25,7 @@ from fusefs import syscalls
 from fusefs.drivers.devfuse import wire
 from fusefs.drivers.devfuse.device import Device
 from fusefs.drivers.devfuse.dispatch import Dispatcher
+from fusefs.drivers.devfuse.nodes import MANY
 from fusefs.drivers.devfuse.options import Passthrough, Tuning
 from fusefs.drivers.devfuse.trace import Trace
 from fusefs.drivers.devfuse.wire import Init, Opcode
@@ -37,6 +38,9 @@ __all__ = ["Session", "serve"]
 _IN_SIZE = wire.IN_HEADER.size
 _MOST = 1 << 20
 _BUFFER = _MOST + 8192
+
+#: Seconds between looks at whether there is memory to give back.
+_REST = 1.0
 
 #: Reading the device fails with these when there is no mount any more, …
 _GONE = (errno.ENODEV, errno.ECONNABORTED)
@@ -154,7 +158,15 @@ class Session:
         ]
         for thread in threads:
             thread.start()
-        self._ended.wait()
+        seen = 0
+        while not self._ended.wait(_REST):
+            forgotten = self.dispatcher.nodes.forgotten
+            if forgotten >= MANY and forgotten == seen:
+                try:
+                    self.dispatcher.nodes.compact()
+                except Exception:
+                    log.exception("giving memory back failed")
+            seen = forgotten
 
     def end(self) -> None:
         """Let `run` return."""
