@@ -112,17 +112,6 @@ def test_set_up_once_then_start(checkout: Checkout) -> None:
     assert os.listdir(checkout.place.parent / "tmp") == []
 
 
-def test_a_second_start_is_quick(checkout: Checkout) -> None:
-    checkout.run()
-
-    def seconds() -> float:
-        began = time.perf_counter()
-        checkout.run()
-        return time.perf_counter() - began
-
-    assert min(seconds() for _ in range(5)) < 0.3
-
-
 def test_from_elsewhere_and_through_a_link(checkout: Checkout, tmp_path: Path) -> None:
     checkout.run()
     link = tmp_path / "link"
