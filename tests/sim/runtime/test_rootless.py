@@ -15,6 +15,7 @@ import pytest
 
 from sim.runtime import Mapping
 from sim.runtime.rootless import subordinate_range
+from tests.ordinary import closed_above
 
 ROOT = Path(__file__).resolve().parents[3]
 USER = 54321
@@ -63,17 +64,12 @@ def ordinary(rootfs: Path, tmp_path: Path) -> Any:
     def run(code: str, *before: str) -> str:
         names = f"ROOT, ROOTFS, PLACE = {str(ROOT)!r}, {str(rootfs)!r}, {str(place)!r}\n"
         script = names + textwrap.dedent(HEAD) + textwrap.dedent(code)
-        command = [
-            *before,
-            "setpriv",
-            f"--reuid={USER}",
-            f"--regid={USER}",
-            "--clear-groups",
-            python,
-            "-I",
-            "-c",
-            script,
-        ]
+        become, interpreter = [*BECOME], python
+        if closed_above(ROOT) is not None:  # a checkout in a directory of root's alone
+            reach = map(str, (ROOT, sys.prefix, sys.base_prefix))
+            become = [sys.executable, str(ROOT / "tests/ordinary.py"), str(USER), str(USER), *reach, "--"]
+            interpreter = sys.executable
+        command = [*before, *become, interpreter, "-I", "-c", script]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return done.stdout
