@@ -39,6 +39,10 @@ _KEPT = frozenset({b"redirect", b"metacopy", b"origin", b"impure"})
 #: Those that are written anew, or say something about this directory's place on disk only.
 _DROPPED = frozenset({b"opaque", b"whiteout", b"nlink", b"upper", b"uuid", b"protattr"})
 
+#: What fuse-overlayfs puts beside the common marks for an opaque directory: a whiteout of this name, and attributes.
+_PEERS_MARK = b".opq"
+_PEERS_ATTRIBUTES = b"user.fuseoverlayfs."
+
 _LONGEST = 255
 
 
@@ -215,7 +219,7 @@ class _Writer:
         listing = self.layer.listing(path)
         for name, value in listing.names.items():
             if value == 0:
-                if name not in (b"", b".", b".."):
+                if name not in (b"", b".", b"..", _PEERS_MARK):
                     self._whiteout(place, path, name)
                 continue
             self.objects += 1
@@ -321,7 +325,7 @@ class _Writer:
         """Return an attribute's name in the result; None leaves it out."""
         prefix = next((one for one in _NAMESPACES if name.startswith(one)), None)
         if prefix is None:
-            return name
+            return None if name.startswith(_PEERS_ATTRIBUTES) else name
         own = self.wanted.prefix
         said = name[len(prefix) :]
         if said.startswith(b"overlay."):

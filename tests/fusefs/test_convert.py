@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fusefs import Format, LayerError, Options, Stack, UnionFS, marks, mount
+from fusefs import Format, LayerError, Options, Stack, UnionFS, marks, mount, syscalls
 from fusefs import convert as module
 from fusefs.convert import convert
 from sim.cli.main import run
@@ -100,6 +100,33 @@ def test_the_kernel_sees_the_same_after_there_and_back(
         assert marked(place / "back") == marked(top)
     finally:
         shutil.rmtree(place)
+
+
+@pytest.mark.usefixtures("overlayfs", "fuse")
+def test_a_layer_that_fuse_overlayfs_wrote(tmp_path: Path, tool: Callable[..., str]) -> None:
+    peer = tool("fuse-overlayfs")
+    for path in ("lower/d/x", "lower/e", "peer-upper", "peer-work", "peer-merged"):
+        (tmp_path / path).mkdir(parents=True)
+    for path in ("lower/f", "lower/d/x/y", "lower/e/z"):
+        (tmp_path / path).write_text(path)
+    merged = tmp_path / "peer-merged"
+    options = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/peer-upper,workdir={tmp_path}/peer-work"
+    subprocess.run([peer, "-o", options, merged], check=True, capture_output=True, timeout=60)
+    try:
+        (merged / "f").unlink()
+        shutil.rmtree(merged / "d")
+        (merged / "d").mkdir()
+        (merged / "d/new").write_text("new")
+        (merged / "e/z").unlink()
+        seen = {str(at.relative_to(merged)) for at in merged.rglob("*")}
+    finally:
+        syscalls.umount(os.fsencode(merged))
+    convert(tmp_path / "peer-upper", None, Format.OVERLAY)
+    assert marked(tmp_path / "peer-upper") == ({"f", "e/z"}, set(), {"d"})
+    with kernel([tmp_path / "lower"], tmp_path, "peer") as theirs:
+        found = look(theirs)
+    assert found.keys() - {""} == seen == {"d", "d/new", "e"}
+    assert not [name for one in found.values() for name, _ in one.attributes if "overlay" in name]
 
 
 # Nothing is lost

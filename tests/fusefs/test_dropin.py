@@ -21,6 +21,7 @@ from fusefs.arguments import parse
 from fusefs.mapping import Ids, Presentation, PresentedUnion, Range, parse_ranges
 from fusefs.mount import DRIVERS, find_mount
 from fusefs.optionstring import split, unescape
+from tests.conftest import User
 
 #: How the installed script starts, without its being installed.
 COMMAND = (sys.executable, "-c", "from fusefs.dropin import main; main()")
@@ -362,6 +363,32 @@ def test_in_the_foreground_it_shows_operations_and_ends_with_the_mount(tmp_path:
         said = shown.stderr.read()
         assert shown.wait(30) == 0
     assert "copied up '/one'" in said
+
+
+_ROOTLESS = """
+set -e
+mkdir -p lower/d/x upper work m
+echo 1 > lower/f
+"$0" -c 'from fusefs.dropin import main; main()' -o lowerdir=lower,upperdir=upper,workdir=work m
+rm m/f
+rm -r m/d
+mkdir m/d
+ls -A m m/d
+umount m
+ls upper
+"""
+
+
+@pytest.mark.usefixtures("fuse")
+def test_an_ordinary_user_mounts_in_a_user_namespace(user: User, tool: Callable[..., str]) -> None:
+    # As rootless podman does: root in a namespace of its own, without trusted attributes.
+    unshare = [tool("unshare", "util-linux"), "--user", "--map-root-user", "--mount"]
+    if user.run([*unshare, "true"]).returncode:
+        pytest.skip("needs user namespaces for ordinary users")
+    done = user.run([*unshare, "sh", "-c", _ROOTLESS, sys.executable])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["m:", "d", "m/d:", "d", "f"]
+    assert os.getxattr(user.home / "upper/d", "user.overlay.opaque") == b"y"
 
 
 @pytest.mark.parametrize("word", ["-h", "--help", "-V", "--version"])
