@@ -365,4 +365,4 @@ def _serves(pid: int) -> bool:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-    return b"fusefs.serve" in command
+    return b"fusefs.serve" in command or b"layerlab-overlayfs" in command or b"fusefs.dropin" in command

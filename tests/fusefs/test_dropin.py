@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs import Options, Redirect, Stack, syscalls
+from fusefs import Journal, Options, Redirect, Stack, syscalls
 from fusefs.arguments import parse
 from fusefs.mapping import Ids, Presentation, PresentedUnion, Range, parse_ranges
-from fusefs.mount import DRIVERS, find_mount
+from fusefs.mount import DRIVERS, find_mount, unmount
 from fusefs.optionstring import split, unescape
 from tests.conftest import User
 
@@ -333,6 +333,22 @@ def test_it_waits_for_the_mount_before_it_to_end(tmp_path: Path) -> None:
             ending.stdout.readline()
             with mounted(tmp_path, "") as merged:
                 assert (merged / "one").read_text() == "one"
+
+
+@pytest.mark.usefixtures("root", "fuse")
+def test_unmount_waits_for_its_process_and_the_journal_is_complete(tmp_path: Path) -> None:
+    _layers(tmp_path)
+    (tmp_path / "m").mkdir()
+    options = f"lowerdir=lower,upperdir=upper,workdir=work,journal={tmp_path}/journal.db,record=metadata"
+    subprocess.run([*COMMAND, "-o", options, "m"], cwd=tmp_path, check=True, timeout=60)
+    found = find_mount(tmp_path / "m")
+    (tmp_path / "m/one").write_text("changed")
+    unmount(tmp_path / "m")
+    assert found is not None
+    # Gone, or not waited for yet by whoever inherited it.
+    assert not Path(f"/proc/{found.pid}").exists() or not Path(f"/proc/{found.pid}/cmdline").read_bytes()
+    with Journal(tmp_path / "journal.db") as journal:
+        assert [operation.path for operation in journal.operations() if operation.copied] == ["/one"]
 
 
 @pytest.mark.usefixtures("root", "fuse")
