@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sim.images.digest import CHUNK, Meter, check_digest, hexadecimal, of_bytes, short
 from sim.images.documents import LARGEST_DOCUMENT
-from sim.images.errors import ContentError, NotFoundError
+from sim.images.errors import ContentError, NotFoundError, StoreError
 
 __all__ = ["BlobWriter", "Blobs", "FileLock"]
 
@@ -195,11 +195,20 @@ class BlobWriter:
         self._meter = Meter()
 
     def write(self, data: bytes | memoryview) -> None:
-        """Take the next bytes."""
+        """Take the next bytes.
+
+        Raises
+        ------
+        StoreError
+            The disk is full or fails.
+        """
         self._meter.update(data)
         rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._fd, rest) :]
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError as error:
+            raise StoreError(f"{self._blobs.directory}: the content cannot be written: {error.strerror}") from None
 
     def commit(self, digest: str | None = None, size: int | None = None) -> str:
         """Make the blob visible and return its digest.

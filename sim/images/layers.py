@@ -191,6 +191,8 @@ class LayerStore:
             if wanted is not None and meter.digest != wanted:
                 raise ContentError(f"its content is {meter.digest}, but the image's configuration says {wanted}")
             self._place(meter.digest, aside, found, lease)
+        except OSError as error:
+            raise StoreError(f"{self.root}: the layer cannot be unpacked: {error.strerror or error}") from None
         finally:
             chunks.close()  # ends the thread that reads ahead, before what it reads from is closed
             if aside.exists():

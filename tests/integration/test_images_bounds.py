@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fusefs.syscalls import mount, umount
+from sim.images import Store, StoreError, file, image_from_layers
+
 if TYPE_CHECKING:
     from tests.conftest import User
 
@@ -56,6 +59,25 @@ def test_a_large_layer_takes_little_memory(tmp_path: Path, kind: str) -> None:
     assert done.returncode == 0, done.stderr
     subprocess.run(["rm", "-rf", tmp_path / "store"], check=True)
     assert int(done.stdout) < 150
+
+
+def test_a_full_disk_is_told_and_lists_nothing(tmp_path: Path, root: None) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    mount(b"none", os.fsencode(place), b"tmpfs", 0, b"size=3m")
+    try:
+        with Store(place / "store") as store:
+            kept = image_from_layers(store, [store.add_entries([file("/a", bytes(1000))])], tags=["kept"])
+            for size in (1_600_000, 5_000_000):  # the first fills up while it is unpacked, the other before
+                with pytest.raises(StoreError, match=r"store.*No space left on device"):
+                    store.add_entries([file("/a", os.urandom(size))])
+                store.collect()
+            assert [image.id for image in store.images()] == [kept.id]
+            assert len(list((store.root / "layers").iterdir())) == 1
+            assert list(store.blobs.ingest.iterdir()) == []
+            assert store.add_entries([file("/b", bytes(1000))]).size == 1000
+    finally:
+        umount(os.fsencode(place))
 
 
 def test_an_ordinary_user_has_a_store(user: User) -> None:
