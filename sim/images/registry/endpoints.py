@@ -61,7 +61,7 @@ class Registries:
         Directories with a directory for each `host:port`, in it CAs (`*.crt`) and client certificates (`*.cert` with
         `*.key`).
     credentials
-        Who to be, whatever the registry; looked up in `config` where None.
+        Who to be at the registry itself, though not at its mirrors; looked up in `config` where None.
     config
         Path of Docker's config.json; the user's where None.
     attempts
@@ -159,9 +159,11 @@ class Registries:
                 raise SettingsError(f"{path}: the certificate cannot be used ({error})") from None
         return context
 
-    def credentials_for(self, domain: str) -> Credentials | None:
-        """Return who to be at a registry, None for nobody."""
-        return self.credentials or DockerConfig(self.config).find(domain)
+    def credentials_for(self, domain: str, *, mirror: bool = False) -> Credentials | None:
+        """Return who to be at a registry, None for nobody; a mirror never sees what was given for the origin."""
+        if self.credentials is not None and not mirror:
+            return self.credentials
+        return DockerConfig(self.config).find(domain)
 
 
 def check_mirror(url: str) -> str:

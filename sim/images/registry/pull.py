@@ -116,7 +116,7 @@ def pull(
 def _clients(registries: Registries, name: Reference) -> Iterator[RegistryClient]:
     credentials = registries.credentials_for(name.domain)
     for endpoint in registries.endpoints(name.domain):
-        mine = registries.credentials_for(endpoint.host) if endpoint.mirror else credentials
+        mine = registries.credentials_for(endpoint.host, mirror=True) if endpoint.mirror else credentials
         yield RegistryClient(endpoint, registries, mine)
 
 

@@ -6,6 +6,7 @@ import gzip
 import http.server
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from sim.images import Store, file
@@ -20,7 +21,9 @@ from sim.images.tarwrite import TarWriter
 from tests.sim.images.registries import Answers
 
 Handler = http.server.BaseHTTPRequestHandler
-FAST = Registries(attempts=3, backoff=0.01, timeout=1, certificates=())
+#: The settings of a user who has none.
+NOBODY = Path("/nonexistent/config.json")
+FAST = Registries(attempts=3, backoff=0.01, timeout=1, certificates=(), config=NOBODY)
 
 
 def tar(text: str) -> bytes:

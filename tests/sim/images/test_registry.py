@@ -28,7 +28,7 @@ from sim.images.errors import (
 from sim.images.progress import Progress, Stage
 from sim.images.registry import Credentials, DockerConfig, Registries, RegistryClient, pull
 from tests.sim.images.registries import Answers, error, misbehaving, reply
-from tests.sim.images.served import FAST, Handler, get, image, publish
+from tests.sim.images.served import FAST, NOBODY, Handler, get, image, publish
 
 
 @pytest.fixture
@@ -122,7 +122,9 @@ def test_tokens(store: Store, answers: Answers) -> None:
         answers.before = challenge(answers, tokens)
         with pytest.raises(AuthenticationError, match="token server refused"):
             get(store, answers)
-        named = Registries(credentials=Credentials("student", "secret"), attempts=2, backoff=0.01, certificates=())
+        named = Registries(
+            credentials=Credentials("student", "secret"), attempts=2, backoff=0.01, certificates=(), config=NOBODY
+        )
         assert get(store, answers, registries=named).changed
         assert "service=lesson" in asked[-1][0]
         assert "scope=repository%3Aapp%3Apull" in asked[-1][0]
@@ -151,7 +153,9 @@ def test_credentials_do_not_follow_a_redirect(store: Store, answers: Answers) ->
             return False
 
         elsewhere.before, answers.before = watch, before
-        named = Registries(credentials=Credentials("student", "secret"), attempts=2, backoff=0.01, certificates=())
+        named = Registries(
+            credentials=Credentials("student", "secret"), attempts=2, backoff=0.01, certificates=(), config=NOBODY
+        )
         assert get(store, answers, registries=named).changed
         assert seen == [None]
 
@@ -160,7 +164,7 @@ def test_mirrors_in_order_then_the_origin(store: Store, answers: Answers) -> Non
     with misbehaving() as second:
         image(second, "3")
         mirrors = (f"http://{answers.host}", f"http://{second.host}/")
-        known = Registries(mirrors=mirrors, attempts=2, backoff=0.01, timeout=1, certificates=())
+        known = Registries(mirrors=mirrors, attempts=2, backoff=0.01, timeout=1, certificates=(), config=NOBODY)
         told: list[Progress] = []
         pulled = pull(store, "alpine:3", known, tell=told.append)
         assert pulled.reference.familiar == "alpine:3"
@@ -171,6 +175,24 @@ def test_mirrors_in_order_then_the_origin(store: Store, answers: Answers) -> Non
         assert not answers.log  # mirrors are for Docker's registry alone
 
 
+def test_a_mirror_sees_no_credentials_of_the_origin(store: Store, answers: Answers, tmp_path: Path) -> None:
+    seen: list[str | None] = []
+
+    def before(handler: Handler) -> bool:
+        seen.append(handler.headers.get("Authorization"))
+        reply(handler, 401, b"", {"WWW-Authenticate": 'Basic realm="mirror"'})
+        return True
+
+    answers.before = before
+    secret = Credentials("student", "secret")
+    with misbehaving() as second:
+        image(second, "3")
+        mirrors = (f"http://{answers.host}", f"http://{second.host}")
+        known = Registries(mirrors=mirrors, credentials=secret, config=tmp_path / "none", attempts=1, certificates=())
+        assert pull(store, "alpine:3", known).changed
+    assert seen == [None]
+
+
 def test_a_mirror_that_forges_is_not_believed(store: Store, answers: Answers) -> None:
     with misbehaving() as honest:
         layer = image(honest, "3")["manifest"]["layers"][0]["digest"]
@@ -178,7 +200,7 @@ def test_a_mirror_that_forges_is_not_believed(store: Store, answers: Answers) ->
         answers.blobs.update(honest.blobs)
         answers.blobs[layer] = b"\0" * len(honest.blobs[layer])
         mirrors = (f"http://{answers.host}", f"http://{honest.host}")
-        assert pull(store, "alpine:3", Registries(mirrors=mirrors, attempts=1, certificates=())).changed
+        assert pull(store, "alpine:3", Registries(mirrors=mirrors, attempts=1, certificates=(), config=NOBODY)).changed
 
 
 def test_a_listener_can_end_a_pull(store: Store, answers: Answers) -> None:

@@ -237,7 +237,11 @@ def test_a_registry_that_stalls(store: Store, answers: Answers) -> None:
     begun = time.monotonic()
     try:
         with pytest.raises(RegistryError, match=r"no answer for 0\.2 s"):
-            get(store, answers, registries=Registries(attempts=2, backoff=0.01, timeout=0.2, certificates=()))
+            get(
+                store,
+                answers,
+                registries=Registries(attempts=2, backoff=0.01, timeout=0.2, certificates=(), config=NOBODY),
+            )
     finally:
         wake.set()
     assert time.monotonic() - begun < 10
