@@ -367,7 +367,9 @@ _APPLY = {
 def first_state(
     operations: Iterable[Operation], lower: Mapping[int, Layer], now: Mapping[str, Entry] | None = None
 ) -> dict[str, Entry]:
-    """Return what the RW layer held before the first operation.
+    """Return what the RW layer held before the first operation, as far as it can be known.
+
+    A file that a rename replaced, and what was in a directory that was moved or removed, leave no trace in a journal.
 
     Parameters
     ----------
