@@ -342,7 +342,8 @@ def test_unmount_waits_for_its_process_and_the_journal_is_complete(tmp_path: Pat
     options = f"lowerdir=lower,upperdir=upper,workdir=work,journal={tmp_path}/journal.db,record=metadata"
     subprocess.run([*COMMAND, "-o", options, "m"], cwd=tmp_path, check=True, timeout=60)
     found = find_mount(tmp_path / "m")
-    (tmp_path / "m/one").write_text("changed")
+    with (tmp_path / "m/one").open("a") as file:
+        file.write(" and two")
     unmount(tmp_path / "m")
     assert found is not None
     # Gone, or not waited for yet by whoever inherited it.
