@@ -24,7 +24,7 @@ from sim.images.errors import (
 )
 from sim.images.registry import Registries
 from tests.sim.images.registries import Answers, error, misbehaving, reply
-from tests.sim.images.served import Handler, get, image, publish, put, tar
+from tests.sim.images.served import NOBODY, Handler, get, image, publish, put, tar
 
 
 @pytest.fixture
