@@ -16,7 +16,7 @@ from sim.runtime import syscalls
 from sim.runtime.become import become
 from sim.runtime.channel import Channel, pair
 from sim.runtime.errors import ContainerError, NotRunningError, by_name
-from sim.runtime.launch import Launched, guarded, settle_streams
+from sim.runtime.launch import Launched, enter_cgroups, guarded, settle_streams
 from sim.runtime.spec import ProcessSpec
 from sim.runtime.stamp import process_start
 from sim.runtime.terminal import open_container_terminal
@@ -85,6 +85,7 @@ def join(
             if message[0] == "first":
                 first = message[1]
                 os.waitpid(maker, 0)
+                enter_cgroups(first, cgroups)
                 here.send("go")
             else:
                 terminal = descriptors[0]
@@ -112,9 +113,6 @@ def _enter(
     cgroups: dict[str, str],
     channel: Channel,
 ) -> None:
-    for path in cgroups.values():
-        with open(f"{path}/cgroup.procs", "w") as file:
-            file.write("0")
     syscalls.set_dumpable(False)
     sys.meta_path.clear()
     sys.path_hooks.clear()

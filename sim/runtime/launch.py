@@ -35,7 +35,7 @@ from sim.runtime.rootfs import Rootfs
 from sim.runtime.spec import ProcessSpec
 from sim.runtime.terminal import open_container_terminal
 
-__all__ = ["Launched", "guarded", "launch", "settle_streams"]
+__all__ = ["Launched", "enter_cgroups", "guarded", "launch", "settle_streams"]
 
 _FLAGS = {
     "user": syscalls.CLONE_NEWUSER,
@@ -73,7 +73,7 @@ def launch(
     streams
         Descriptors for its standard input, output and error; None with a terminal.
     cgroups
-        The container's control groups, as `Rootfs` takes them; the process is born in them.
+        The container's control groups, as `Rootfs` takes them; the process is put into them first of all.
     outside
         Called with ("map", pid, []) once a user namespace waits for its mappings, and with ("network", pid, [network,
         users]) once the network namespace is there; the descriptors are those of the namespaces.
@@ -103,6 +103,7 @@ def launch(
             if message[0] == "first":
                 first = message[1]
                 os.waitpid(maker, 0)  # from here on the first process is our child, and dies with us
+                enter_cgroups(first, cgroups)
                 here.send("go")
             elif message[0] == "terminal":
                 terminal = descriptors[0]
@@ -126,6 +127,16 @@ def launch(
         here.close()
         with contextlib.suppress(ChildProcessError):
             os.waitpid(maker, 0)
+
+
+def enter_cgroups(pid: int, cgroups: dict[str, str]) -> None:
+    """Put a process into control groups; it alone, so that a limit of one process is one process."""
+    for path in cgroups.values():
+        try:
+            with open(f"{path}/cgroup.procs", "w") as file:
+                file.write(str(pid))
+        except OSError as error:
+            raise ContainerError(f"cannot enter the control group {path}: {error.strerror}") from error
 
 
 def guarded(channel: Channel, work: Callable[[], None]) -> None:
@@ -161,9 +172,6 @@ def _make(
     """Be the maker: the user and the pid namespace, and the first process in them."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for path in cgroups.values():
-        with open(f"{path}/cgroup.procs", "w") as file:
-            file.write("0")
     _set_oom_score(spec.oom_score_adj)
     mapped = spec.namespaces.user != "host"
     rootfs = Rootfs(spec, mapped=mapped, cgroups=cgroups)

@@ -192,6 +192,15 @@ def test_a_fork_bomb_is_held(start: Any) -> None:
     assert container.stop(timeout=0) == 137
 
 
+def test_the_smallest_limits_are_enough_to_start(start: Any, box: Any) -> None:
+    needs("memory", "pids")
+    container = start("sleep", "100", limits=Limits(memory=6 * MIB, pids=1))
+    assert container.stats().pids == 1
+    # One more is put there, which is no fork; what that one forks is refused.
+    result = container.execution(box.spec("sh", "-c", "sleep 1 & wait")).run(capture=True, timeout=20)
+    assert b"can't fork" in result.stderr
+
+
 def test_a_processor_limit_throttles(start: Any) -> None:
     needs("cpu", "cpuacct")
     container = start("sh", "-c", "while :; do :; done", limits=Limits(nano_cpus=200_000_000))

@@ -7,7 +7,9 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,14 @@ HEAD = """
 """
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory on a real filesystem that an ordinary user can reach; pytest's own is root's alone."""
+    with tempfile.TemporaryDirectory(prefix="user-", dir="/var/tmp") as place:
+        os.chmod(place, 0o755)
+        yield Path(place)
+
+
 def interpreter() -> str:
     """An interpreter that others may execute: this one may lie in a directory that is root's alone."""
     for path in (sys.executable, "/usr/bin/python3"):
@@ -54,9 +64,6 @@ def ordinary(rootfs: Path, tmp_path: Path) -> Any:
     if Path("/proc/sys/user/max_user_namespaces").read_text().strip() == "0":
         pytest.skip("this machine allows no user namespaces")
     python = interpreter()
-    for each in (tmp_path, *tmp_path.parents):
-        if not each.stat().st_mode & 1:
-            os.chmod(each, each.stat().st_mode | 0o11)
     place = tmp_path / "place"
     place.mkdir()
     subprocess.run(["chown", "-R", "-h", f"{USER}:{USER}", rootfs, place], check=True)
@@ -202,9 +209,6 @@ def test_root_can_have_one_too(box: Any) -> None:
 
     shared = {"uid_map": (Mapping(0, 800000, 65536),), "gid_map": (Mapping(0, 800000, 65536),)}
     subprocess.run(["chown", "-R", "-h", "800000:800000", box.rootfs], check=True)
-    for each in box.rootfs.parents:
-        if not each.stat().st_mode & 1:
-            os.chmod(each, each.stat().st_mode | 0o11)
     text = box.sh("id -u; cat /proc/self/uid_map; touch /made", namespaces=Namespaces(user="new"), **shared)
     assert text.split() == ["0", "0", "800000", "65536"]
     assert (box.rootfs / "made").stat().st_uid == 800000
