@@ -56,7 +56,7 @@ def test_the_kernel_shows_the_same_tree(tower: list[Path], tmp_path: Path) -> No
     options = "lowerdir=" + ":".join(map(str, tower))
     # By mount(2): the newer call takes no option of more than 256 bytes.
     old = {**os.environ, "LIBMOUNT_FORCE_MOUNT2": "always"}
-    command = ["mount", "-t", "overlay", "overlay", "-o", options, mountpoint]
+    command = ["mount", "-t", "overlay", "overlay", "-o", options, str(mountpoint)]
     done = subprocess.run(command, capture_output=True, text=True, env=old)
     if done.returncode:
         pytest.skip(f"overlayfs cannot be mounted here: {done.stderr.strip()}")

@@ -130,7 +130,7 @@ def test_what_was_there_before_the_journal_is_found_out(
                     CHANGES[what](fs, path, other, number)
         found = first_state(records, layers, read_directory(upper))
         assert found.keys() - {"/"} <= start.keys()
-        # What was replaced by a rename, or was in a directory that was moved or removed, leaves no trace: all else does.
+        # What a rename replaced, or was in a directory that was moved or removed, leaves no trace: all else does.
         touched = {path for record in records for effect in record.effects for path in (effect.path, effect.target)}
         untouched = {path for path in start if not any(path == t or path.startswith(t + "/") for t in touched if t)}
         assert untouched - {"/"} <= found.keys()
