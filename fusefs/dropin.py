@@ -76,7 +76,7 @@ def _show(what: str) -> None:
 
 
 def _mount(wanted: Wanted) -> int:
-    from fusefs.mount import choose_driver
+    from fusefs.mount import DRIVERS, choose_driver
     from fusefs.serve import Request
 
     if not wanted.mountpoint:
@@ -87,6 +87,9 @@ def _mount(wanted: Wanted) -> int:
     stack = wanted.stack()
     presentation = wanted.presentation()
     driver = choose_driver() if wanted.driver == "auto" else wanted.driver
+    possible = [name for name in DRIVERS if name != "overlayfs"]
+    if driver not in possible:
+        raise MountError(f"driver={driver}: there is no such driver; there are {', '.join(possible)} and auto")
     request = Request(
         driver=driver,
         lower=[str(path) for path in stack.lower],

@@ -277,7 +277,7 @@ def test_unknown_arguments_are_reported_and_ignored(tmp_path: Path) -> None:
         (["-o", "lowerdir=.", "nowhere"], "nowhere: there is no such directory to mount on"),
         (["."], "at least one layer"),
         (["-o", "lowerdir=.,squash_to_uid=x", "."], "squash_to_uid=x"),
-        (["-o", "lowerdir=.,driver=none", "."], "none"),
+        (["-o", "lowerdir=.,driver=none", "."], "driver=none: there is no such driver; there are "),
         (["-o"], "-o"),
     ],
 )
