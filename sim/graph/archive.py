@@ -116,7 +116,8 @@ def _entry(path: str, member: tarfile.TarInfo, entries: dict[str, Entry]) -> Ent
     if member.isdir():
         return Entry(path, EntryType.DIRECTORY, 0, *owner)
     if member.issym():
-        return Entry(path, EntryType.SYMLINK, 0, *owner, target=member.linkname)
+        text = os.fsencode(member.linkname)
+        return Entry(path, EntryType.SYMLINK, len(text), *owner, target=member.linkname)
     if member.islnk():
         first = entries.get(_normal(member.linkname))
         if first is None or first.type is not EntryType.FILE:

@@ -125,7 +125,7 @@ def _entry(path: str, host: str, status: os.stat_result) -> Entry:
     return Entry(
         path,
         kind,
-        status.st_size if regular else 0,
+        status.st_size if regular or kind is EntryType.SYMLINK else 0,
         stat.S_IMODE(status.st_mode),
         status.st_uid,
         status.st_gid,

@@ -45,7 +45,7 @@ class Entry:
     type
         Its type.
     size
-        Bytes of file data (`st_size`); 0 for all but regular files.
+        Bytes of file data, or of the text of a symlink (`st_size`); 0 for all else. So Docker counts.
     mode
         Permission bits (`st_mode & 0o7777`); -1 if unknown, as in an RW layer worked out from a journal.
     uid, gid
@@ -105,7 +105,7 @@ def parent_of(path: str) -> str:
 
 
 def file_bytes(entries: Iterable[Entry]) -> int:
-    """Return the bytes of file data in `entries`, each hard-linked file of a layer once.
+    """Return the bytes of files and symlinks in `entries`, each hard-linked file of a layer once.
 
     >>> file_bytes([Entry("/a", EntryType.FILE, 5, inode=7), Entry("/b", EntryType.FILE, 5, inode=7)])
     5

@@ -76,7 +76,7 @@ NODE_ATTRIBUTES: _Table = MappingProxyType(
             "path": ("string", "path of the merged view"),
             "layer": ("string", "key of the layer's node"),
             "type": ("string", "file, directory, symlink, whiteout or other"),
-            "bytes": ("integer", "bytes of file data (st_size); 0 for all but regular files"),
+            "bytes": ("integer", "bytes of file data or of a symlink's text (st_size); 0 for all else"),
             "state": ("string", "visible, merged, whiteout or shadowed, in the stack that was asked last"),
             "opaque": ("boolean", "whether this directory hides what is below"),
         },

@@ -1,7 +1,8 @@
 """Measures of a stack or graph: what is shared, what is wasted, what a copy-up cost.
 
-Decided here and only here: how each number is reckoned. All sizes are bytes of file data (`st_size` of regular files),
-each hard-linked file of a layer once; nothing is said about blocks on disk. All are exact for the layers given.
+Decided here and only here: how each number is reckoned. All sizes are bytes of file data and of the texts of symlinks
+(`st_size`), each hard-linked file of a layer once, as Docker and the image store count; nothing is said about blocks on
+disk. All are exact for the layers given.
 
 Functions keep no state; they belong to the thread of the graph they are asked about.
 """

@@ -12,6 +12,7 @@ paths that were changed or read, never with the number of operations.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -231,7 +232,9 @@ class Replay:
     def _created(self, operation: Operation, effect: Effect) -> None:
         kind = _MADE.get(operation.kind, EntryType.FILE)
         target = operation.target if kind is EntryType.SYMLINK else ""
-        self.entries[effect.path] = _unknown(effect.path, kind, mtime=-operation.number, target=target)
+        self.entries[effect.path] = _unknown(
+            effect.path, kind, size=len(os.fsencode(target)), mtime=-operation.number, target=target
+        )
         self.origins[effect.path] = Origin(effect.kind, operation.number)
 
     def _removed(self, operation: Operation, effect: Effect) -> None:
