@@ -28,6 +28,7 @@ _CONTAINERS = """\
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "none"
+lock_type = "file"
 [containers]
 netns = "none"
 pids_limit = 0
