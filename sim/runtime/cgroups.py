@@ -174,6 +174,8 @@ class ControlGroup:
             for controller, place in self.places.items():
                 if controller == "":
                     self._delegate(place)
+                with contextlib.suppress(OSError):  # one of a dead container, whose limits would still hold
+                    place.rmdir()
                 _make(place)
                 if controller == "cpuset":
                     _inherit_cpuset(place)
@@ -403,6 +405,8 @@ def sweep(prefix: str = "layerlab", layout: Layout | None = None) -> list[str]:
                 with contextlib.suppress(OSError):  # somebody is in it
                     place.rmdir()
                     removed.add(f"{prefix}/{place.name}")
+        with contextlib.suppress(OSError):
+            (root / prefix).rmdir()
     return sorted(removed)
 
 

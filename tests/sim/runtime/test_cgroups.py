@@ -262,6 +262,14 @@ def test_a_process_in_the_hosts_pid_namespace_leaves_nothing(start: Any) -> None
     assert container.processes() == []
 
 
+def test_what_a_dead_container_had_does_not_hold(start: Any) -> None:
+    needs("pids", "memory")
+    old = ControlGroup(f"layerlab/lltest-{os.getpid()}-0")
+    old.create(Limits(memory=32 * MIB, pids=3))
+    container = start("sleep", "100")  # gets the same name
+    assert (container.stats().memory_limit, container.stats().pids_limit) == (0, 0)
+
+
 def test_what_a_crash_left_is_swept_away(start: Any) -> None:
     layout = Layout.of_machine()
     for place in layout.legacy.values():
