@@ -67,7 +67,7 @@ class Session:
         self._headers: dict[str, str] = {}
         self._answered = False
         self._client = httpx.Client(
-            verify=registries.tls(endpoint) if endpoint.base.startswith("https:") else True,
+            verify=registries.tls(endpoint),
             timeout=httpx.Timeout(registries.timeout, connect=min(registries.timeout, 10)),
             follow_redirects=True,
             headers={"User-Agent": "layerlab", "Accept-Encoding": "identity"},
