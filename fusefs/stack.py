@@ -53,7 +53,8 @@ class Options:
     metacopy
         Whether a change of metadata alone copies no data.
     volatile
-        Whether nothing is ever synced to disk: fast, and after a crash of the machine the upper is to be thrown away.
+        Whether nothing is ever synced to disk: fast, and after a crash the upper is to be thrown away; a mark in the
+        work directory then refuses it.
     cache
         Whether listings of read-only layers are kept; false follows changes that somebody makes in them.
     """
@@ -159,8 +160,12 @@ def open_stack(stack: Stack, options: Options) -> OpenStack:
         _check_writable(upper)
         _check_writable(work)
         chosen = _choose_marks(work, upper, options)
+        _check_complete(work)
         staging = _prepare(work, b"work")
         undo.callback(staging.close)
+        if options.volatile:
+            os.mkdir(b"incompat", 0o700, dir_fd=staging.fd)
+            os.mkdir(b"incompat/volatile", 0o700, dir_fd=staging.fd)
         index = None
         if options.index and chosen is not Format.OCI:
             index = LinkIndex(_prepare(work, b"index", empty=False), chosen)
@@ -251,6 +256,19 @@ def _try_marks(work: Layer, probe: bytes, candidate: Format) -> None:
         os.unlink(probe + b"-w", dir_fd=place)
     finally:
         os.rmdir(probe, dir_fd=place)
+
+
+def _check_complete(work: Layer) -> None:
+    """Refuse an upper that was written without syncing by a process that did not end in order.
+
+    The mark is the kernel overlayfs's (filesystems/overlayfs, "volatile mount").
+    """
+    mark = os.path.join(work.path, b"work/incompat/volatile")
+    if os.path.lexists(mark):
+        raise LayerError(
+            f"{_shown(work.path)}: the upper was written with the option 'volatile' and not unmounted in order, so that"
+            f" it may be incomplete; throw it away, or remove {_shown(mark)} to use it all the same"
+        )
 
 
 def _prepare(work: Layer, name: bytes, *, empty: bool = True) -> Directory:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fusefs import Format, Options, Redirect, UnionFS, syscalls
+from fusefs import Format, LayerError, MountError, Options, Redirect, UnionFS, syscalls
 from tests.fusefs.test_against_kernel import kernel, ours
 from tests.fusefs.worlds import Thing, World, build, look, perform
 
@@ -234,6 +234,29 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, small_filesystem: Path) -> 
         fs.append_bytes("/small", b" and more")
         fs.truncate("/large", 1 << 20)
         assert fs.read_bytes("/small") == b"small and more"
+
+
+@pytest.mark.parametrize("implementation", ["ours", "kernel"])
+def test_a_volatile_upper_is_refused_after_a_crash(tmp_path: Path, implementation: str, overlayfs: None) -> None:
+    lower = build(WORLD, tmp_path)
+    options = Options(volatile=True, marks=Format.OVERLAY)
+    with ours(lower, tmp_path, "volatile", options) as fs:
+        fs.append_bytes("/file", b" one")
+    child = os.fork()
+    if not child:
+        fs = UnionFS(lower, tmp_path / "volatile-upper", tmp_path / "volatile-work", options=options)
+        fs.append_bytes("/file", b" two")
+        os._exit(0)
+    os.waitpid(child, 0)
+    opened = ours if implementation == "ours" else kernel
+    with (
+        pytest.raises((LayerError, MountError), match=r"volatile|refuses"),
+        opened(lower, tmp_path, "volatile", options),
+    ):
+        pass
+    shutil.rmtree(tmp_path / "volatile-work" / "work" / "incompat")
+    with ours(lower, tmp_path, "volatile") as fs:
+        assert fs.read_bytes("/file") == b"text one two"
 
 
 @pytest.fixture
