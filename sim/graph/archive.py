@@ -59,7 +59,7 @@ def add_archive(graph: LayerGraph, path: Path | str) -> tuple[Image, ...]:
         layers = []
         for index, (diff_id, blob) in enumerate(zip(diff_ids, blobs, strict=True), 1):
             archive.need(blob, diff_id)
-            name = f"{tags[0]} layer {index}" if tags else diff_id
+            name = f"{tags[0].removesuffix(':latest')} layer {index}" if tags else diff_id
             layers.append(graph.layers.get(diff_id) or Layer(diff_id, name, Role.RO, archive.loader(blob)))
         images.append(graph.add_image(key, tags, layers[::-1]))
     return tuple(images)

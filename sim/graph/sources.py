@@ -158,7 +158,7 @@ def add_store(graph: LayerGraph, store: Store) -> tuple[Image, ...]:
         tags = [tag.familiar for tag in image.tags]
         layers = []
         for index, layer in enumerate(image.layers, 1):
-            name = f"{tags[0]} layer {index}" if tags else layer.diff_id
+            name = f"{tags[0].removesuffix(':latest')} layer {index}" if tags else layer.diff_id
             known = graph.layers.get(layer.diff_id)
             layers.append(known or Layer(layer.diff_id, name, Role.RO, _loader(layer.path), size=layer.size))
         added.append(graph.add_image(image.id, tags, list(dict.fromkeys(reversed(layers)))))
