@@ -177,7 +177,7 @@ def test_five_hundred_layers(new_union: Callable[..., Union]) -> None:
 
 
 def test_a_large_directory(union: Union) -> None:
-    count = 30_000
+    count = 100_000
     for number in range(count):
         os.close(os.open(union.lower / f"f{number:06}", os.O_CREAT | os.O_WRONLY))
     merged = union.mount()
