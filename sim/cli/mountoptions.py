@@ -9,12 +9,12 @@ Values only; any thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from fusefs.marks import Format
+from fusefs.optionstring import split, unescape
 from fusefs.stack import Options, Redirect
 
 __all__ = ["MountOptions", "parse"]
@@ -68,7 +68,7 @@ def parse(text: str) -> MountOptions:
     ['/one:two', '/three,four']
     """
     said = MountOptions()
-    for word in _split(text, ","):
+    for word in split(text, ","):
         name, equals, value = word.partition("=")
         if name in ("", "rw", "defaults"):
             continue
@@ -92,7 +92,7 @@ def _apply(said: MountOptions, name: str, value: str) -> MountOptions:
     options = said.options
     match name:
         case "lowerdir":
-            return replace(said, lower=tuple(_path(one) for one in _split(value, ":")))
+            return replace(said, lower=tuple(_path(one) for one in split(value, ":")))
         case "lowerdir+":
             return replace(said, lower=(*said.lower, _path(value)))
         case "upperdir":
@@ -113,7 +113,7 @@ def _apply(said: MountOptions, name: str, value: str) -> MountOptions:
 
 
 def _path(text: str) -> Path:
-    plain = _unescape(text)
+    plain = unescape(text)
     if not plain:
         raise ValueError("a directory's name is empty: look for a comma or a colon too many")
     return Path(plain)
@@ -123,23 +123,3 @@ def _choice(name: str, value: str, choices: dict[str, T]) -> T:
     if value not in choices:
         raise ValueError(f"{name}={value}: the value is one of {', '.join(choices)}")
     return choices[value]
-
-
-def _split(text: str, separator: str) -> Iterator[str]:
-    """Yield the parts between separators that no backslash stands before, escapes kept."""
-    part = ""
-    characters = iter(text)
-    for character in characters:
-        if character == "\\":
-            part += character + next(characters, "")
-        elif character == separator:
-            yield part
-            part = ""
-        else:
-            part += character
-    yield part
-
-
-def _unescape(text: str) -> str:
-    characters = iter(text)
-    return "".join(next(characters, "\\") if character == "\\" else character for character in characters)
