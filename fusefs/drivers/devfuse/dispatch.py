@@ -32,6 +32,7 @@ _IN_SIZE = wire.IN_HEADER.size
 _OUT = wire.OUT_HEADER.codec.pack
 _OUT_SIZE = wire.OUT_HEADER.size
 _OPEN = wire.OPEN_IN.codec.unpack_from
+_READ = wire.READ_IN.codec.unpack_from
 
 #: Requests that are refused at once. ENOSYS is remembered by the kernel, which then does the thing itself (ACCESS,
 #: FLUSH, POLL, locks) or goes without (INTERRUPT, BMAP, STATX).
@@ -56,8 +57,7 @@ _SILENT = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.NOTIFY_REPLY})
 #: Requests that may take long: whoever takes one lets another worker read the next.
 _SLOW = frozenset(
     {
-        Opcode.READ, Opcode.FSYNC, Opcode.FSYNCDIR, Opcode.SYNCFS, Opcode.FALLOCATE, Opcode.COPY_FILE_RANGE,
-        Opcode.COPY_FILE_RANGE_64, Opcode.LSEEK, Opcode.READDIR, Opcode.RENAME, Opcode.RENAME2,
+        Opcode.FSYNC, Opcode.FSYNCDIR, Opcode.SYNCFS, Opcode.FALLOCATE, Opcode.LSEEK,
     }
 )  # fmt: skip
 
@@ -164,12 +164,27 @@ class Dispatcher(Opening):
             return True
         if opcode == Opcode.WRITE:
             return bool(length > _LARGE)
+        if opcode == Opcode.READ:
+            return bool(_READ(request, _IN_SIZE)[2] > _LARGE)
+        if opcode == Opcode.READDIR:
+            return not _READ(request, _IN_SIZE)[1]
+        if opcode in (Opcode.RENAME, Opcode.RENAME2):
+            return self._moves_lower_file(node_id, bytes(request[_IN_SIZE + 8 : length]), opcode)
+        if opcode in (Opcode.COPY_FILE_RANGE, Opcode.COPY_FILE_RANGE_64):
+            return self.copies_much(request[_IN_SIZE:])
         if opcode == Opcode.LINK:
             node_id = int.from_bytes(request[_IN_SIZE : _IN_SIZE + 8], "little")
         elif opcode not in _COPIES or (opcode == Opcode.OPEN and not _OPEN(request, _IN_SIZE)[0] & _WRITES):
             return False
         known = self.nodes.get(node_id)
         return known is not None and not known.node.data_in_upper and known.node.kind == stat.S_IFREG
+
+    def _moves_lower_file(self, node_id: int, names: bytes, opcode: int) -> bool:
+        """Tell whether what a rename moves has to be copied up first, or may have to."""
+        known = self.nodes.get(node_id)
+        name = names[8 if opcode == Opcode.RENAME2 else 0 :].partition(b"\0")[0]
+        child = known.node.children.get(name) if known is not None else None
+        return child is None or not child.upper
 
     def destroy(self, _node_id: int, _body: memoryview) -> bytes:
         """DESTROY: nothing is left to do."""

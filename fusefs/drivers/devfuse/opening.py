@@ -270,6 +270,11 @@ class Opening(Changing):
             raise failure(errno.EINVAL)
         return wire.LSEEK_OUT.codec.pack(self.union.lseek(self._handle(number).file, offset, whence))
 
+    def copies_much(self, body: memoryview) -> bool:
+        """Tell whether a COPY_FILE_RANGE may take long."""
+        handle = self._handles.get(wire.COPY_FILE_RANGE_IN.codec.unpack_from(body)[0])
+        return handle is None or self.union.real_status(handle.file.node).st_size > _MOST
+
     def _copied(self, body: memoryview) -> int:
         source, at, _, target, to, count, flags = wire.COPY_FILE_RANGE_IN.codec.unpack_from(body)
         if flags:

@@ -15,7 +15,6 @@ import errno
 import logging
 import os
 import signal
-import struct
 import sys
 import threading
 import time
@@ -204,7 +203,7 @@ class Session:
             request = whole[:count]
             try:
                 slow = is_slow(request)
-            except (struct.error, ValueError):
+            except Exception:
                 slow = False
             if slow:
                 return count
