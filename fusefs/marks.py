@@ -41,6 +41,7 @@ __all__ = [
     "reserved_name",
     "set_attribute",
     "set_opaque",
+    "try_format",
     "unescape_attribute",
     "whiteout_device",
 ]
@@ -177,6 +178,29 @@ def set_opaque(directory: int, name: bytes, marks: Format) -> None:
         os.close(mark)
     else:
         os.setxattr(at(directory, name), marks.prefix + b"opaque", b"y", follow_symlinks=False)
+
+
+def try_format(directory: int, marks: Format) -> None:
+    """Make an opaque directory and a whiteout in a directory, and take them away again.
+
+    Raises
+    ------
+    OSError
+        This process cannot write these marks there: EPERM, or EOPNOTSUPP for want of extended attributes.
+    """
+    probe = b"layerlab-probe-%d" % os.getpid()
+    if marks is Format.OCI:
+        mark = OCI_PREFIX + probe
+        os.close(os.open(mark, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600, dir_fd=directory))
+        os.unlink(mark, dir_fd=directory)
+        return
+    os.mkdir(probe, 0o700, dir_fd=directory)
+    try:
+        set_opaque(directory, probe, marks)
+        whiteout_device(directory, probe + b"-w")
+        os.unlink(probe + b"-w", dir_fd=directory)
+    finally:
+        os.rmdir(probe, dir_fd=directory)
 
 
 def is_private_attribute(name: bytes, marks: Format) -> bool:

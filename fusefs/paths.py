@@ -184,7 +184,7 @@ class UnionFS:
             parent, name = union.walk_parent(raw, follow=not flags & os.O_EXCL)
             union.hold(parent)
         try:
-            if flags & os.O_CREAT and name:
+            if flags & os.O_CREAT and name and (flags & os.O_EXCL or not union.has(parent, name)):
                 try:
                     node, file = union.create(parent, name, flags, mode)
                 except FileExistsError:

@@ -222,10 +222,9 @@ def _read_only(layer: Layer) -> bool:
 def _choose_marks(work: Layer, upper: Layer, options: Options) -> Format:
     """Return the format of marks that this process can write on the upper's filesystem."""
     wanted = [options.marks] if options.marks else [Format.OVERLAY, Format.USER, Format.OCI]
-    probe = b".layerlab-probe-%d" % os.getpid()
     for candidate in wanted:
         try:
-            _try_marks(work, probe, candidate)
+            marks.try_format(work.root.fd, candidate)
         except OSError as error:
             failure = error
         else:
@@ -240,22 +239,6 @@ def _choose_marks(work: Layer, upper: Layer, options: Options) -> Format:
         f"{_shown(upper.path)}: the marks '{options.marks}' cannot be written: the filesystem {why};"
         " use the marks 'user' or 'oci', or another filesystem (ext4, xfs, btrfs, tmpfs)"
     )
-
-
-def _try_marks(work: Layer, probe: bytes, candidate: Format) -> None:
-    """Make an opaque directory and a whiteout in the work directory, and take them away again."""
-    place = work.root.fd
-    if candidate is Format.OCI:
-        os.close(os.open(marks.OCI_PREFIX + probe, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600, dir_fd=place))
-        os.unlink(marks.OCI_PREFIX + probe, dir_fd=place)
-        return
-    os.mkdir(probe, 0o700, dir_fd=place)
-    try:
-        marks.set_opaque(place, probe, candidate)
-        marks.whiteout_device(place, probe + b"-w")
-        os.unlink(probe + b"-w", dir_fd=place)
-    finally:
-        os.rmdir(probe, dir_fd=place)
 
 
 def _check_complete(work: Layer) -> None:

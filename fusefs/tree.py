@@ -57,6 +57,11 @@ class Tree(Table):
                     found.append(None)
         return found
 
+    def has(self, parent: Node, name: bytes) -> bool:
+        """Tell whether a name in a directory leads to something; not recorded."""
+        with self.lock:
+            return self._peek(parent, name) is not None
+
     def _find(self, parent: Node, name: bytes) -> Node:
         """Return what a name leads to, not held; under the lock."""
         node = parent.children.get(name)

@@ -136,13 +136,22 @@ def _cause(entry: Entry, error: OSError) -> str:
     return f"{error.strerror}"
 
 
+def _format(root: int) -> marks.Format:
+    """Return in which format this process can write whiteouts: root may lack the privilege, inside a container."""
+    try:
+        marks.try_format(root, marks.Format.OVERLAY)
+    except OSError:
+        return marks.Format.USER
+    return marks.Format.OVERLAY
+
+
 class _Unpacking:
     """One run: the layer's root, the directories kept open, and what is to be done at the end."""
 
     def __init__(self, root: int) -> None:
         self._root = root
         self._privileged = os.geteuid() == 0
-        self._marks = marks.Format.OVERLAY if self._privileged else marks.Format.USER
+        self._marks = _format(root)
         self._open: dict[bytes, Directory] = {}
         self._times: dict[bytes, int] = {}
         self._ids = (os.geteuid(), os.getegid())
