@@ -55,6 +55,9 @@ _KEEP = int(Fopen.KEEP_CACHE)
 _DIRECT = int(Fopen.DIRECT_IO | Fopen.PARALLEL_DIRECT_WRITES | Fopen.NOFLUSH)
 _PASSING = int(Fopen.PASSTHROUGH | Fopen.NOFLUSH)
 
+#: What the kernel opens without asking. Somebody who asks nevertheless is not to wait for the other end of a fifo.
+_FOREIGN = frozenset({stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK})
+
 #: Errors of registering a backing file that mean: not here, now and later.
 _NEVER = (errno.EPERM, errno.ELOOP, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL)
 
@@ -90,6 +93,8 @@ class Opening(Changing):
         """OPEN."""
         flags, more = _OPEN(body)
         known = self.nodes.find(node_id)
+        if known.node.kind in _FOREIGN:
+            raise failure(errno.ENXIO)
         file = self.union.open(known.node, flags, deferred=True)
         try:
             if more & wire.OPEN_KILL_SUIDGID and flags & os.O_TRUNC:
