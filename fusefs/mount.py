@@ -99,7 +99,8 @@ def mount(
     names
         What the journal calls the read-only layers, the topmost first.
     log
-        File for the messages of the serving process; standard error of this process if not given.
+        File for the messages of the serving process; without it they are lost. It holds no stream of the caller's,
+        who may be gone before the mount is.
     tuning
         How the driver `devfuse` serves; other drivers do not heed it.
 
@@ -194,8 +195,8 @@ def _start(
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL if output is None else output,
-            stderr=output,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL if output is None else output,
             pass_fds=(writing,),
             start_new_session=True,
             cwd="/",
@@ -251,7 +252,8 @@ _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 def _environment() -> dict[str, str]:
     """Return the environment of a serving process: where its modules are, and nothing of the caller's own."""
     kept = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")}
-    kept["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)
+    own = str(Path(__file__).resolve().parent.parent)
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
     kept["PYTHONUTF8"] = "1"
     kept["PYTHONHASHSEED"] = "0"  # a listing's order is then the same on every mount
     return kept
