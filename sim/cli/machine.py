@@ -140,6 +140,29 @@ def _passthrough() -> Finding:
     )
 
 
+def _driver() -> Finding:
+    from fusefs import MountError
+    from fusefs.mount import choose_driver
+
+    try:
+        chosen = choose_driver()
+    except MountError as error:
+        return _finding(
+            *("driver", "driver", False, f"none: {error}"),
+            "what carries the kernel's requests to the union; UnionFS in Python works without",
+            "see the lines above",
+        )
+    faster = chosen == "devfuse"
+    return Finding(
+        "driver",
+        "driver",
+        State.YES if faster else State.PARTLY,
+        f"{chosen}, taken by --driver auto",
+        "devfuse speaks the kernel's protocol itself: nanoseconds, all of rename, passthrough; fuse-python is portable",
+        "" if faster else "devfuse needs Linux 5.4 or newer",
+    )
+
+
 def _overlayfs() -> Finding:
     known = "\toverlay\n" in _read("/proc/filesystems")
     module = bool(glob.glob(f"/lib/modules/{platform.release()}/kernel/fs/overlayfs/overlay.ko*"))
@@ -297,6 +320,7 @@ _PROBES: tuple[Callable[[], Finding], ...] = (
     _fusermount,
     _fuse_python,
     _passthrough,
+    _driver,
     _overlayfs,
     _namespaces,
     _user_namespaces,

@@ -64,6 +64,14 @@ def _parsed(context: click.Context, parameter: click.Parameter, values: tuple[st
     help="Where the serving process complains; by default nowhere.",
 )
 @click.option("--no-cache", is_flag=True, help="Follow changes that somebody makes in the read-only layers.")
+@click.option(
+    "--passthrough",
+    type=click.Choice(["auto", "upper", "all", "off"]),
+    default="auto",
+    help="devfuse: which files the kernel reads and writes by itself; auto: those of the RW layer.",
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=4, help="devfuse: threads that serve requests.")
+@click.option("--trace", type=_PATH, metavar="FILE", help="devfuse: write each message of the kernel here, in words.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
 def command(
     mountpoint: Path,
@@ -76,6 +84,9 @@ def command(
     record: str,
     log: Path,
     no_cache: bool,
+    passthrough: str,
+    workers: int,
+    trace: Path | None,
     quiet: bool,
 ) -> None:
     """Mount a stack of directories on MOUNTPOINT as one tree.
@@ -93,6 +104,7 @@ def command(
         if one and other:
             raise click.UsageError(f"the {name} directory is named twice, by --{name} and by -o {name}dir: keep one.")
     from fusefs import Level, Stack, mount
+    from fusefs.drivers.devfuse.options import Passthrough, Tuning
     from sim.cli.words import program
 
     stack = Stack(tuple(reversed(lower)) or said.lower, upper or said.upper, work or said.work)
@@ -100,7 +112,11 @@ def command(
         raise click.UsageError("no layer is named: give --lower DIR, or -o lowerdir=DIR.")
     options = replace(said.options, cache=not no_cache)
     # A log of its own: a serving process that held on to our streams would keep a pipe open as long as it serves.
-    mounted = mount(stack, mountpoint, driver=driver, options=options, journal=journal, level=Level(record), log=log)
+    tuning = Tuning(Passthrough(passthrough), workers, trace=str(trace.absolute()) if trace else "")
+    level = Level(record)
+    mounted = mount(
+        stack, mountpoint, driver=driver, options=options, journal=journal, level=level, log=log, tuning=tuning
+    )
     if quiet:
         return
     server = f", process {mounted.pid}" if mounted.pid else ""
