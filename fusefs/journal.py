@@ -38,6 +38,9 @@ __all__ = ["Journal", "JournalLayer", "Level", "Recorder"]
 
 _SCHEMA_VERSION = 1
 
+#: Rows that one statement inserts: SQLite takes 32,766 values in one.
+_ROWS_AT_ONCE = 500
+
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE layer (number INTEGER PRIMARY KEY, role TEXT NOT NULL, name TEXT NOT NULL, path BLOB NOT NULL);
@@ -235,8 +238,8 @@ class Recorder:
 
     def _insert(self, first: int, operations: Sequence[Operation]) -> None:
         encode = os.fsencode
-        self._database.executemany(
-            "INSERT INTO operation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        self._insert_rows(
+            "operation",
             [
                 (
                     number, op.kind.value, encode(op.path), op.layer, op.size, op.offset, encode(op.target),
@@ -252,7 +255,20 @@ class Recorder:
             for position, e in enumerate(op.effects)
         ]
         if effects:
-            self._database.executemany("INSERT INTO effect VALUES (?, ?, ?, ?, ?, ?, ?)", effects)
+            self._insert_rows("effect", effects)
+
+    def _insert_rows(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """Insert rows, many by one statement.
+
+        Python gives up its lock around each step of a statement and has to win it back from the threads that serve the
+        mount; a row a step made the recorded mount wait.
+        """
+        row = f"({', '.join('?' * len(rows[0]))})"
+        for begin in range(0, len(rows), _ROWS_AT_ONCE):
+            part = rows[begin : begin + _ROWS_AT_ONCE]
+            self._database.execute(
+                f"INSERT INTO {table} VALUES {', '.join([row] * len(part))}", [value for one in part for value in one]
+            )
 
     def __enter__(self) -> Self:
         """Enter a block at whose end the journal is closed."""
