@@ -153,7 +153,6 @@ class CopyUp(Recording):
     def __init__(self, stack: Stack, options: Options | None = None) -> None:
         super().__init__(stack, options)
         self._serial = itertools.count(1)
-        self._copying: dict[Node, threading.Lock] = {}
         self.moved: Callable[[Node, int], None] | None = None
 
     @property
@@ -197,16 +196,13 @@ class CopyUp(Recording):
         with self.lock:
             if node.parent is not None and not node.upper:
                 self._copy_up_directories(node.parent)
-            mutex = self._copying.setdefault(node, threading.Lock())
-        with mutex:
-            try:
-                if not node.upper:
-                    self._copy_up_file(node, limit, data=data)
-                elif data and node.data is not None:
-                    self._copy_up_data(node, limit)
-            finally:
-                with self.lock:
-                    self._copying.pop(node, None)
+            if node.copying is None:
+                node.copying = threading.Lock()
+        with node.copying:
+            if not node.upper:
+                self._copy_up_file(node, limit, data=data)
+            if data and node.data is not None:
+                self._copy_up_data(node, limit)
 
     def _copy_up_directories(self, node: Node) -> None:
         """Copy up a directory and those above it, the highest first; under the lock."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from dataclasses import dataclass
 
 from fusefs.layer import Directory
@@ -58,12 +59,15 @@ class Node:
         Status of an object of a read-only layer, which cannot change; None for one in the RW layer.
     orphan
         The object itself, held open because its last name is gone.
+    copying
+        Held by whoever copies it up; made when it is first needed.
     generation
         Counts up when the data moves to another file, so that open files notice.
     """
 
     __slots__ = (
         "children",
+        "copying",
         "count",
         "data",
         "dead",
@@ -100,6 +104,7 @@ class Node:
         self.status: os.stat_result | None = None
         self.orphan: Directory | None = None
         self.generation = 0
+        self.copying: threading.Lock | None = None
         self.keys: tuple[tuple[int, int], ...] = ()
         self.data: tuple[int, bytes, bytes] | None = None
         self.index: bytes | None = None

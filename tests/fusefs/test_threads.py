@@ -182,3 +182,38 @@ def test_two_unions_share_a_lower_layer_but_never_an_upper(fs: UnionFS, tmp_path
             UnionFS([tmp_path / "lower"], tmp_path / upper, tmp_path / work)
     with UnionFS([tmp_path / "lower"], tmp_path / "upper2", tmp_path / "work2", options=fs.union.options):
         pass
+
+
+def test_waiting_writers_copy_once_after_a_copy_up_that_failed(fs: UnionFS, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = copyup.copy_data
+    first, fail = threading.Event(), threading.Event()
+    copies: list[int] = []
+
+    def copy(*arguments: Any) -> int:
+        copies.append(1)
+        if len(copies) == 1:
+            first.set()
+            assert fail.wait(20)
+            raise OSError(5, "Input/output error")
+        return real(*arguments)
+
+    monkeypatch.setattr(copyup, "copy_data", copy)
+    results: list[str] = []
+
+    def write() -> None:
+        try:
+            with fs.open("/large", os.O_RDWR) as file:
+                fs.union.write(file, b"ABCDE", 0)
+            results.append("written")
+        except OSError as error:
+            results.append(str(error.strerror))
+
+    threads = [start(write)]
+    assert first.wait(20)
+    threads += [start(write) for _ in range(8)]
+    fail.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == ["Input/output error", *["written"] * 8]
+    assert len(copies) == 2
+    assert fs.read_bytes("/large") == b"ABCDE56789"
