@@ -91,13 +91,15 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str] | Non
     Examples
     --------
     >>> import tempfile
-    >>> layer = Path(tempfile.mkdtemp()) / "layer"
+    >>> place = tempfile.TemporaryDirectory()
+    >>> layer = Path(place.name) / "layer"
     >>> (layer / "etc").mkdir(parents=True)
     >>> _ = (layer / "etc" / ".wh.motd").write_bytes(b"")
     >>> convert(layer, None, Format.USER).whiteouts
     1
     >>> marks.is_whiteout((layer / "etc" / "motd").lstat())
     True
+    >>> place.cleanup()
     """
     start = Path(os.path.realpath(source))
     end = start if target is None else Path(os.path.realpath(target))

@@ -121,12 +121,14 @@ class Recorder:
     Examples
     --------
     >>> import tempfile
-    >>> file = Path(tempfile.mkdtemp()) / "journal.db"
+    >>> place = tempfile.TemporaryDirectory()
+    >>> file = Path(place.name) / "journal.db"
     >>> with Recorder(file, [JournalLayer(1, "ro", "base", Path("/base"))]) as record:
     ...     record(Operation(Kind.LOOKUP, "/etc", layer=1))
     >>> with Journal(file) as journal:
     ...     [(op.number, op.kind.value, op.path) for op in journal.operations()]
     [(1, 'lookup', '/etc')]
+    >>> place.cleanup()
     """
 
     def __init__(

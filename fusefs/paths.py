@@ -51,7 +51,8 @@ class UnionFS:
     Examples
     --------
     >>> import tempfile
-    >>> top = Path(tempfile.mkdtemp())
+    >>> place = tempfile.TemporaryDirectory()
+    >>> top = Path(place.name)
     >>> for name in ("base", "upper", "work"):
     ...     (top / name).mkdir()
     >>> _ = (top / "base" / "motto").write_text("one")
@@ -68,6 +69,7 @@ class UnionFS:
     >>> fs.listdir("/")
     []
     >>> fs.close()
+    >>> place.cleanup()
     """
 
     def __init__(

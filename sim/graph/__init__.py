@@ -5,7 +5,8 @@ Sources become one graph; stacks are asked from it; views are plain data for `si
 >>> import tempfile
 >>> from pathlib import Path
 >>> from sim.graph import cross_section, directories_graph
->>> home = Path(tempfile.mkdtemp())
+>>> place = tempfile.TemporaryDirectory()
+>>> home = Path(place.name)
 >>> for file in ("base/motd", "base/hosts", "app/motd"):
 ...     (home / file).parent.mkdir(exist_ok=True)
 ...     _ = (home / file).write_text(file)
@@ -18,6 +19,7 @@ LayerGraph(0 images, 1 containers, 2 layers, 3 nodes, 2 edges)
 >>> view = cross_section(graph.stack("web"))
 >>> [(path, view.rows[row].name) for path, row in zip(view.paths, view.served)]
 [('/hosts', 'base'), ('/motd', 'app')]
+>>> place.cleanup()
 
 The pieces:
 
