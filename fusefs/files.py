@@ -236,7 +236,7 @@ class Files(Renames):
         """Allocate, punch or zero a range of a file (fallocate(2))."""
         self.caller.offset, self.caller.size = offset, length
         syscalls.fallocate(self.descriptor(file), mode, offset, length)
-        if not mode & _FALLOC_KEEP_SIZE or mode != _FALLOC_KEEP_SIZE:
+        if mode != _FALLOC_KEEP_SIZE:  # which allocates beyond the end, and changes nothing that is seen
             self._note(EffectKind.METADATA, file.node.path())
 
     @recorded(Kind.LSEEK)

@@ -273,8 +273,8 @@ class Names(CopyUp):
     def _remove(self, parent: Node, name: bytes, node: Node) -> None:
         """Take a name away, leaving a whiteout where a read-only layer shows it; under the lock."""
         path = parent.path_of(name)
-        shown = self._lower_has(parent, name)
-        origin = self._shown_by(parent, name) if shown else None
+        origin = self._shown_by(parent, name)
+        shown = origin is not None
         present = node.upper
         if node.index is not None:
             present = parent.upper and self._is_in(self.upper_directory(parent), name)

@@ -378,14 +378,6 @@ class Tree(Table):
             if stop:
                 return
 
-    def _lower_has(self, parent: Node, name: bytes) -> bool:
-        """Tell whether a read-only layer shows something under a name, so that deleting it needs a whiteout."""
-        for number, path in parent.lower:
-            value, _ = self.layer(number).entry(path, name)
-            if value >= 0:
-                return value > 0
-        return False
-
     # Listing
 
     def entries(self, node: Node) -> list[Entry]:

@@ -123,11 +123,6 @@ class Device:
         """Let the kernel ask for the status and the listing of a directory again."""
         self._notify(Notify.INVAL_INODE, _INVAL_INODE.pack(node_id, 0, 0))
 
-    def forget_name(self, parent_id: int, name: bytes) -> None:
-        """Let the kernel ask again what a name leads to."""
-        head = wire.NOTIFY_INVAL_ENTRY_OUT.codec.pack(parent_id, len(name), 0)
-        self._notify(Notify.INVAL_ENTRY, head, name + b"\0")
-
     def store(self, node_id: int, data: bytes) -> bool:
         """Put the beginning of a file into the page cache."""
         return self._notify(Notify.STORE, _STORE.pack(node_id, 0, len(data), 0), data)

@@ -80,7 +80,6 @@ class Session:
         self._union = union
         self._turn = threading.Lock()
         self._ended = threading.Event()
-        self._requests = 0
 
     # INIT
 
