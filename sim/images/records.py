@@ -1,23 +1,17 @@
 """What the store remembers beside the content: images, names, parents, leases, in one SQLite database.
 
-Decided here and only here: the tables, and that every change is one transaction which takes the write lock first
-(`BEGIN IMMEDIATE`), so that changes of several processes come one after another and a killed one leaves none.
-One `Records` may be used by any thread: a lock admits one at a time.
+Decided here and only here: the tables. How they are changed is decided in `sim.images.database`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
+from sim.images.database import Database, DatabaseError
 from sim.images.errors import StoreError
 
 __all__ = ["Records"]
 
-_VERSION = 1
 _TABLES = """
 CREATE TABLE image (
     number INTEGER PRIMARY KEY AUTOINCREMENT,   -- the order in which images came
@@ -86,7 +80,7 @@ CREATE TABLE hold (                             -- layers that a container needs
 """
 
 
-class Records:
+class Records(Database):
     """The database of one store.
 
     Parameters
@@ -103,49 +97,7 @@ class Records:
     """
 
     def __init__(self, path: Path, *, sync: bool = False) -> None:
-        self._lock = threading.RLock()
-        self._depth = 0
         try:
-            self._connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
-            self._connection.execute("PRAGMA foreign_keys = ON")
-            with self.change() as change:
-                version = change.execute("PRAGMA user_version").fetchone()[0]
-                if version == 0:
-                    for statement in _TABLES.split(";"):
-                        change.execute(statement)
-                    change.execute(f"PRAGMA user_version = {_VERSION}")
-        except sqlite3.Error as error:
-            raise StoreError(f"{path}: this is no image store's database ({error}); name another directory") from None
-        if version > _VERSION:
-            self.close()
-            raise StoreError(f"{path}: made by a newer version ({version}, known is {_VERSION}); use that version")
-
-    @contextlib.contextmanager
-    def change(self) -> Iterator[sqlite3.Connection]:
-        """Make one change: all of it is kept, or, after an exception, none. Nested changes are part of the outer."""
-        with self._lock:
-            if self._depth == 0:
-                self._connection.execute("BEGIN IMMEDIATE")
-            self._depth += 1
-            try:
-                yield self._connection
-            except BaseException:
-                self._depth -= 1
-                if self._depth == 0:
-                    self._connection.execute("ROLLBACK")
-                raise
-            self._depth -= 1
-            if self._depth == 0:
-                self._connection.execute("COMMIT")
-
-    def rows(self, query: str, *values: object) -> list[tuple[str, ...]]:
-        """Return what a query finds. Numbers come as numbers; the type names the usual column."""
-        with self._lock:
-            return self._connection.execute(query, values).fetchall()
-
-    def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._connection.close()
+            super().__init__(path, (_TABLES,), "image store", sync=sync)
+        except DatabaseError as error:
+            raise StoreError(str(error)) from None

@@ -271,7 +271,7 @@ class Store(LayerStore):
                     "SELECT image FROM tag WHERE repository = ? AND tag = ?", reference.repository, reference.tag
                 )
             if found:
-                return found[0][0]
+                return str(found[0][0])
         if isinstance(name, str) and is_id_prefix(text):
             found = self.records.rows(
                 "SELECT id FROM image WHERE substr(id, 8, ?1) = ?2 LIMIT 3",
@@ -281,7 +281,7 @@ class Store(LayerStore):
             if len(found) > 1:
                 raise AmbiguousError(f"{text}: several image IDs begin so; give more digits")
             if found:
-                return found[0][0]
+                return str(found[0][0])
         shown = name if isinstance(name, str) else name.familiar
         raise NotFoundError(f"No such image: {shown}")
 

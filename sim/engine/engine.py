@@ -1,0 +1,89 @@
+"""The engine: one daemon's state and what can be done with it.
+
+Decided here and only here: where each part lies below the data root, in which order parts open and close, and that one
+data root has one engine at a time.
+
+    DATA_ROOT/
+        images/             the image store (`sim.images.Store`)
+        engine.db           containers, volumes, networks (`EngineDatabase`)
+        containers/ID/      one container: config.json, upper, work, merged, journal.db, its shim's state, its log
+        volumes/NAME/_data  one volume
+        tmp/                what is under way; emptied at start
+
+Any thread may call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+from sim.engine.database import EngineDatabase
+from sim.engine.errors import UnavailableError
+from sim.engine.events import Events
+from sim.images import Store
+from sim.images.daemonjson import DaemonSettings
+
+__all__ = ["Engine"]
+
+
+class Engine:
+    """All that one data root holds.
+
+    Parameters
+    ----------
+    root
+        The data root; made where it is missing.
+    settings
+        See `DaemonSettings`.
+
+    Raises
+    ------
+    UnavailableError
+        Another engine has this data root, or it cannot be used.
+    """
+
+    def __init__(self, root: Path, settings: DaemonSettings | None = None) -> None:
+        self.root = Path(os.path.abspath(root))
+        self.settings = settings or DaemonSettings()
+        self._closing = contextlib.ExitStack()
+        with contextlib.ExitStack() as undo:
+            self._lock_root(undo)
+            self.events = Events()
+            undo.callback(self.events.close)
+            self.store = undo.enter_context(Store(self.root / "images"))
+            self.database = EngineDatabase(self.root / "engine.db")
+            undo.callback(self.database.close)
+            self._closing = undo.pop_all()
+
+    def _lock_root(self, undo: contextlib.ExitStack) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o711)
+            lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UnavailableError(f"{self.root}: cannot be the data root: {error.strerror}") from None
+        undo.callback(os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(lock, 20, 0).decode(errors="replace").strip()
+            raise UnavailableError(
+                f"{self.root}: another daemon (process {owner or 'unknown'}) has this data root;"
+                " stop it, or name another one with --data-root"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+
+    def close(self) -> None:
+        """Let go of everything. Containers go on; what they become is the caller's to decide before."""
+        self._closing.close()
+
+    def __enter__(self) -> Engine:
+        """Enter a block at whose end it is closed."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
