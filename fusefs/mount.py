@@ -1,7 +1,8 @@
 """Mounting a stack of layers: the options, the choice of driver, one process per mount, and unmounting.
 
 Decided here and only here: which driver serves where, what is checked before a mountpoint is touched, and how a mount
-is found again and undone. Any thread may call; the serving process is its own.
+is found again and undone. Any thread may call; the serving process is its own, and who starts it may be chosen: a fresh
+interpreter is right everywhere, and a program that mounts often can fork one that is prepared (`Starter`).
 """
 
 from __future__ import annotations
@@ -10,28 +11,40 @@ import contextlib
 import os
 import platform
 import re
+import select
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fusefs import syscalls
 from fusefs.drivers.devfuse.options import Tuning
 from fusefs.errors import MountError
 from fusefs.journal import Level
-from fusefs.serve import Request
+from fusefs.serve import NAME, SOURCE, Request
 from fusefs.stack import Options, Stack
 
-__all__ = ["DRIVERS", "Mount", "choose_driver", "find_mount", "mount", "unmount"]
+__all__ = [
+    "DRIVERS",
+    "Mount",
+    "Starter",
+    "choose_driver",
+    "find_mount",
+    "mount",
+    "start_interpreter",
+    "unmount",
+]
 
 #: The drivers by name, the best first.
 DRIVERS = ("devfuse", "fuse-python", "overlayfs")
 
-_SOURCE = "layerlab:"
+#: Has a process serve what a `Request` says, and returns its number. The two descriptors are the process's: one for its
+#: answer, one for its messages (see `fusefs.serve.serve_forked`). The starter keeps neither. The process lives on when
+#: the starter ends.
+Starter = Callable[[Request, int, int], int]
 
 #: The first kernel whose protocol the driver devfuse speaks.
 _DEVFUSE_RELEASE = (5, 4)
@@ -79,6 +92,7 @@ def mount(
     names: Sequence[str] = (),
     log: str | os.PathLike[str] | None = None,
     tuning: Tuning | None = None,
+    start: Starter | None = None,
 ) -> Mount:
     """Mount a stack of layers.
 
@@ -103,6 +117,8 @@ def mount(
         who may be gone before the mount is.
     tuning
         How the driver `devfuse` serves; other drivers do not heed it.
+    start
+        What starts the serving process; None starts an interpreter for it.
 
     Returns
     -------
@@ -129,8 +145,25 @@ def mount(
         mount_overlay(stack, where, options)
         return Mount(where, chosen, 0)
     _check_fuse()
-    pid = _start(stack, where, chosen, options, journal, level, names, log, tuning or Tuning())
-    return Mount(where, chosen, pid)
+    request = Request(
+        driver=chosen,
+        lower=[os.path.abspath(path) for path in stack.lower],
+        upper=os.path.abspath(stack.upper) if stack.upper else None,
+        work=os.path.abspath(stack.work) if stack.work else None,
+        mountpoint=str(where),
+        mount_options=_mount_options(stack),
+        journal=os.path.abspath(journal) if journal else None,
+        level=level.value,
+        names=list(names),
+        marks=options.marks.value if options.marks else None,
+        redirect=options.redirect.value,
+        index=options.index,
+        metacopy=options.metacopy,
+        volatile=options.volatile,
+        cache=options.cache,
+        tuning=asdict(tuning or Tuning()),
+    )
+    return Mount(where, chosen, _start(request, log, start or start_interpreter))
 
 
 def choose_driver() -> str:
@@ -183,65 +216,52 @@ def _check_mountpoint(path: Path) -> None:
         raise MountError(f"{path}: this directory is not empty; name an empty one to mount on")
 
 
-def _start(
-    stack: Stack, where: Path, driver: str, options: Options, journal: str | os.PathLike[str] | None,
-    level: Level, names: Sequence[str], log: str | os.PathLike[str] | None, tuning: Tuning,
-) -> int:  # fmt: skip
-    """Start the serving process and wait until it serves; return its ID."""
+def _start(request: Request, log: str | os.PathLike[str] | None, start: Starter) -> int:
+    """Have a process serve and wait until it does; return its ID."""
     reading, writing = os.pipe()
-    command = [sys.executable, "-c", "import sys; from fusefs.serve import main; sys.exit(main())"]
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log else None
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL if output is None else output,
-            pass_fds=(writing,),
-            start_new_session=True,
-            cwd="/",
-            env=_environment(),
-        )
-    finally:
-        if output is not None:
+        output = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            pid = start(request, writing, output)
+        finally:
             os.close(output)
-    os.close(writing)
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
     try:
-        request = Request(
-            driver=driver,
-            lower=[os.path.abspath(path) for path in stack.lower],
-            upper=os.path.abspath(stack.upper) if stack.upper else None,
-            work=os.path.abspath(stack.work) if stack.work else None,
-            mountpoint=str(where),
-            mount_options=_mount_options(stack, process.pid),
-            answer=writing,
-            journal=os.path.abspath(journal) if journal else None,
-            level=level.value,
-            names=list(names),
-            marks=options.marks.value if options.marks else None,
-            redirect=options.redirect.value,
-            index=options.index,
-            metacopy=options.metacopy,
-            volatile=options.volatile,
-            cache=options.cache,
-            tuning=asdict(tuning),
-        )
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(request.to_json().encode())
-            process.stdin.close()
         with open(reading, "rb") as answer:
             said = answer.read().decode(errors="surrogateescape").strip()
     except BaseException:
-        process.terminate()
-        process.wait()
-        with contextlib.suppress(MountError):
-            unmount(where)
+        process = _open_process(pid)
+        if process >= 0:
+            signal.pidfd_send_signal(process, signal.SIGTERM)  # it unmounts
+        _wait_for(pid, process, 10)
         raise
     if said != "ok":
-        process.wait()
-        raise MountError(said.removeprefix("error ") or f"{where}: the serving process ended with {process.returncode}")
+        status = _wait_for(pid, _open_process(pid), 10)
+        ended = "" if status is None else f" with {status}"
+        raise MountError(said.removeprefix("error ") or f"{request.mountpoint}: the serving process ended{ended}")
+    return pid
+
+
+def start_interpreter(request: Request, answer: int, log: int) -> int:
+    """Start an interpreter that serves a mount; return its number."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from fusefs.serve import main; sys.exit(main())"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=log,
+        pass_fds=(answer,),
+        start_new_session=True,
+        cwd="/",
+        env=_environment(),
+    )
     _CHILDREN[process.pid] = process
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
+        stdin.write(replace(request, answer=answer).to_json().encode())
     return process.pid
 
 
@@ -259,8 +279,8 @@ def _environment() -> dict[str, str]:
     return kept
 
 
-def _mount_options(stack: Stack, pid: int) -> list[str]:
-    found = [f"fsname={_SOURCE}{pid}", "subtype=layerlab"]
+def _mount_options(stack: Stack) -> list[str]:
+    found = ["subtype=layerlab"]
     if os.geteuid() == 0:
         found += ["allow_other", "dev", "suid"]
     if stack.upper is None:
@@ -291,7 +311,7 @@ def find_mount(mountpoint: str | os.PathLike[str]) -> Mount | None:
     found: Mount | None = None
     for point, kind, source in _mounts():
         if point == path:
-            pid = source.removeprefix(_SOURCE) if source.startswith(_SOURCE) else ""
+            pid = source.removeprefix(SOURCE) if source.startswith(SOURCE) else ""
             found = Mount(Path(path), "fuse" if pid.isdigit() else kind, int(pid) if pid.isdigit() else 0)
     return found
 
@@ -307,8 +327,14 @@ def unmount(mountpoint: str | os.PathLike[str], *, timeout: float = 30.0) -> Non
     found = find_mount(mountpoint)
     if found is None:
         raise MountError(f"{os.fspath(mountpoint)}: nothing is mounted here")
-    _umount(found.mountpoint)
-    _wait_for(found.pid, timeout)
+    process = _open_process(found.pid)
+    try:
+        _umount(found.mountpoint)
+    except BaseException:
+        if process >= 0:
+            os.close(process)
+        raise
+    _wait_for(found.pid, process, timeout)
 
 
 def _umount(path: Path) -> None:
@@ -342,29 +368,47 @@ def _users(path: Path) -> str:
     return f"; in use by process {', '.join(users[:3])}: end it or leave the directory" if users else ""
 
 
-def _wait_for(pid: int, timeout: float) -> None:
-    """Wait until a serving process is gone; one that does not end is told to."""
+def _open_process(pid: int) -> int:
+    """Return a descriptor of a process that serves a mount; -1 where it is gone, or another one has its number."""
+    if not pid:
+        return -1
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:
+        return -1
+    if pid in _CHILDREN or _serves(pid):
+        return process
+    os.close(process)
+    return -1
+
+
+def _wait_for(pid: int, process: int, timeout: float) -> int | None:
+    """Wait until a serving process is gone, and close its descriptor; one that does not end is told to.
+
+    Returns
+    -------
+    int or None
+        Its exit status; None where it is not this process's child.
+    """
     child = _CHILDREN.pop(pid, None)
-    if child is not None:
+    if process >= 0:
         try:
-            child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            child.terminate()
-            child.wait()
-        return
-    end = time.monotonic() + timeout
-    while pid and _serves(pid):
-        if time.monotonic() > end:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-            return
-        time.sleep(0.01)
+            poll = select.poll()
+            poll.register(process, select.POLLIN)
+            if not poll.poll(timeout * 1000):
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(process, signal.SIGTERM)
+                poll.poll(1000)
+        finally:
+            os.close(process)
+    return child.wait() if child is not None else None
 
 
 def _serves(pid: int) -> bool:
     """Tell whether a process is alive and serves a mount."""
     try:
+        name = Path(f"/proc/{pid}/comm").read_bytes().strip()
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-    return b"fusefs.serve" in command or b"layerlab-overlayfs" in command or b"fusefs.dropin" in command
+    return name == NAME.encode() or b"layerlab-overlayfs" in command or b"fusefs.dropin" in command

@@ -2,14 +2,17 @@
 
 Decided here and only here: what the process sets up before it serves, what it says to its starter, and how it ends.
 
-On standard input it gets one JSON object, the fields of `Request`. It answers with one line on the descriptor that
-`Request.answer` names: `ok`, or `error` and a text for people. It ends when the mount is gone: unmounted, or the
-process told to end by SIGTERM or SIGINT, which unmounts.
+An interpreter of its own gets one JSON object on standard input, the fields of `Request` (`main`); a process that was
+forked for the mount gets the `Request` itself (`serve_forked`). It answers with one line on the descriptor that it was
+given: `ok`, or `error` and a text for people. It ends when the mount is gone: unmounted, or the process told to end by
+SIGTERM or SIGINT, which unmounts. The mount's source names the process, and the process is called `NAME`, so that each
+is found by the other.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -29,7 +32,10 @@ from fusefs.record import Record
 from fusefs.stack import Options, Redirect, Stack
 from fusefs.union import Union
 
-__all__ = ["Request", "main", "run"]
+__all__ = ["NAME", "SOURCE", "Request", "main", "preload", "run", "serve_forked"]
+
+#: What a serving process is called (`/proc/PID/comm`, at most 15 bytes), and what the source of its mount begins with.
+NAME, SOURCE = "layerlab-mount", "layerlab:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class Request:
     work: str | None
     mountpoint: str
     mount_options: list[str]
-    answer: int
+    answer: int = -1
     journal: str | None = None
     level: str = Level.ALL
     names: list[str] = field(default_factory=list)
@@ -114,7 +120,37 @@ class _Answer:
 def main() -> int:
     """Serve the mount that standard input describes; return the exit status."""
     request = Request(**json.load(sys.stdin))
+    _be_found()
     return run(request, _Answer(request.answer).say)
+
+
+def preload() -> None:
+    """Load whatever serving a mount by the driver `devfuse` takes, so that processes forked from this one share it."""
+    import fusefs.drivers.devfuse.session  # noqa: F401
+
+
+def serve_forked(request: Request, answer: int, log: int) -> int:
+    """Serve a mount in a process that was forked for it and has one thread; return the exit status.
+
+    Parameters
+    ----------
+    request
+        What to serve.
+    answer
+        Descriptor that takes the one line.
+    log
+        Descriptor for messages; it becomes the process's error stream.
+    """
+    os.dup2(log, 2)
+    os.close(log)
+    gc.enable()  # a process that others are forked from collects nothing, to leave their pages shared
+    _be_found()
+    return run(request, _Answer(answer).say)
+
+
+def _be_found() -> None:
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as name:
+        name.write(NAME)
 
 
 def run(request: Request, say: Callable[[str], None], watch: Record | None = None) -> int:
@@ -184,13 +220,17 @@ def _serve(request: Request, union: Union, say: Callable[[str], None]) -> None:
     def ready() -> None:
         say("ok")
 
+    options = list(request.mount_options)
+    if not any(option.startswith("fsname=") for option in options):
+        options.insert(0, f"fsname={SOURCE}{os.getpid()}")
+
     if request.driver == "fuse-python":
         from fusefs.drivers import fusepython
 
-        fusepython.serve(union, request.mountpoint, request.mount_options, ready)
+        fusepython.serve(union, request.mountpoint, options, ready)
     elif request.driver == "devfuse":
         from fusefs.drivers.devfuse import Tuning, session
 
-        session.serve(union, request.mountpoint, request.mount_options, ready, Tuning.from_plain(request.tuning))
+        session.serve(union, request.mountpoint, options, ready, Tuning.from_plain(request.tuning))
     else:
         raise FusefsError(f"there is no driver {request.driver!r}")

@@ -28,10 +28,17 @@ What should outlive the caller is a `Container`, which has a small shim process 
     container = Container.open(directory)     # later, by any process; also one whose shim was killed
     exec_ = container.execution(replace(spec, args=("ls",), user="www", terminal=True))   # a `Process`: run, start ...
 
+The root of a container is a directory on which somebody has mounted it, with a process that is forked in a few
+milliseconds and shares its memory with the others of its kind; it goes on when the caller ends:
+
+    mounted = fusefs.mount(Stack(lowers, upper, work), directory, journal=journal, start=fork_mount)
+    mounted.unmount(); fusefs.unmount(directory)       # also what another process has mounted
+
 Networks: `create_bridge(Bridge("br0", "172.18.0.0/16", "172.18.0.1"))`, then an `Interface` and `Port`s in the spec;
 `start_resolver` and `write_names` for names between containers; `write_etc_files` for /etc/hosts and its kin. What a
 machine can do is told by `examine`. The first start of a caller starts a small process that all others are forked from;
-it ends with the caller, or by `end_zygote`.
+it ends with the caller, or by `end_zygote`. Who wants the first container to be as quick as the next calls
+`start_zygote` beforehand.
 
 Importing this package is cheap: its modules are loaded when their names are first used.
 """
@@ -56,6 +63,7 @@ if TYPE_CHECKING:
     )
     from sim.runtime.etcfiles import host_resolv_conf, update_hosts, write_etc_files
     from sim.runtime.log import Entry, LogOptions, read_log
+    from sim.runtime.mounts import fork_mount
     from sim.runtime.network import Bridge, create_bridge, delete_bridge, free_address, free_subnet, mac_of
     from sim.runtime.plug import next_interface, plug_in, unplug
     from sim.runtime.process import Process, Result
@@ -76,7 +84,7 @@ if TYPE_CHECKING:
     from sim.runtime.support import Finding, examine
     from sim.runtime.terminal import DetachKeys
     from sim.runtime.users import Identity, resolve_user
-    from sim.runtime.zygote import end_zygote
+    from sim.runtime.zygote import end_zygote, start_zygote
 
 __all__ = [
     "Bind",
@@ -117,6 +125,7 @@ __all__ = [
     "delete_bridge",
     "end_zygote",
     "examine",
+    "fork_mount",
     "free_address",
     "free_subnet",
     "host_resolv_conf",
@@ -126,6 +135,7 @@ __all__ = [
     "read_log",
     "resolve_user",
     "start_resolver",
+    "start_zygote",
     "stop_resolver",
     "sweep",
     "unplug",
@@ -142,7 +152,8 @@ _HOMES = {
     "plug": ("next_interface", "plug_in", "unplug"),
     "resolver": ("start_resolver", "stop_resolver", "write_names"),
     "support": ("Finding", "examine"),
-    "zygote": ("end_zygote",),
+    "mounts": ("fork_mount",),
+    "zygote": ("end_zygote", "start_zygote"),
     "container": ("Container", "Execution", "Status"),
     "log": ("Entry", "LogOptions", "read_log"),
     "terminal": ("DetachKeys",),

@@ -259,12 +259,12 @@ class Process:
         return (source, sink, errors), workers
 
 
-def forked() -> Channel:
-    """Have the zygote fork; should it have just died, ask the next one."""
+def forked(purpose: str = "shim") -> Channel:
+    """Have the zygote fork for a purpose (see `Zygote.fork`); should it have just died, ask the next one."""
     try:
-        return zygote().fork()
+        return zygote().fork(purpose)
     except OSError:
-        return zygote().fork()
+        return zygote().fork(purpose)
 
 
 class _Collector(threading.Thread):

@@ -28,14 +28,18 @@ __all__ = ["serve"]
 def serve(control: Channel) -> None:
     """Do what comes on a channel from the caller; return when all is over."""
     os.setsid()
-    syscalls.set_subreaper()
-    syscalls.set_name("layerlab-shim")
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)  # the machine going down stops containers, not what minds them
     try:
         request, descriptors = control.receive()
     except EOFError:
         return
+    if type(request).__name__ == "MountRequest":  # by name: its module is loaded where somebody mounts
+        from sim.runtime.mounts import serve_mount
+
+        serve_mount(request, control, descriptors)
+    syscalls.set_subreaper()
+    syscalls.set_name("layerlab-shim")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)  # the machine going down stops containers, not what minds them
     if isinstance(request, ResolverRequest):
         serve_names(request, control)
         return

@@ -3,7 +3,8 @@
 Decided here and only here: how a process is started without forking the caller, which may have many threads, and
 without starting an interpreter, which takes longer than all the rest. The caller starts one zygote and keeps a socket
 to it; a byte and a descriptor on that socket make the zygote fork; the fork serves the channel that the descriptor
-is. The zygote ends when the caller does.
+is. The byte says what the fork is for: before the first one that serves a mount, the zygote loads what that takes. The
+zygote ends when the caller does.
 
 It runs from a copy of the interpreter that nothing can write to, so that a container that reaches its own
 /proc/self/exe finds that copy, not the host's interpreter (CVE-2019-5736).
@@ -29,7 +30,10 @@ from sim.runtime import syscalls
 from sim.runtime.channel import Channel, pair
 from sim.runtime.errors import ContainerError
 
-__all__ = ["Zygote", "end_zygote", "main", "zygote"]
+__all__ = ["Zygote", "end_zygote", "main", "start_zygote", "zygote"]
+
+#: What a fork may be for, and the byte that says so; the last one only has the zygote get ready for mounts.
+_PURPOSES = {"shim": b"f", "mount": b"m", "prepare": b"p"}
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from sim.runtime.zygote import main; main(int(sys.argv[2]))"
 _SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, SHRINK, GROW, WRITE
@@ -46,13 +50,14 @@ class Zygote:
         root = Path(__file__).resolve().parents[2]
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _BOOT, os.fspath(root), str(theirs.fileno())],
+                [sys.executable, "-P", "-s", "-S", "-c", _BOOT, os.fspath(root), str(theirs.fileno())],
                 executable=f"/proc/self/fd/{executable}",
                 pass_fds=(theirs.fileno(), executable),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
                 cwd="/",
+                env=_environment(),
             )
         except OSError as error:
             raise ContainerError(f"cannot start the process that containers are forked from: {error}") from error
@@ -72,8 +77,13 @@ class Zygote:
         """Whether it is alive and belongs to this process, not to one that this was forked from."""
         return self._owner == os.getpid() and self._process.poll() is None
 
-    def fork(self) -> Channel:
+    def fork(self, purpose: str = "shim") -> Channel:
         """Have a new process forked and return the channel to it.
+
+        Parameters
+        ----------
+        purpose
+            "shim", "mount", or "prepare": with the last the zygote gets ready for mounts and forks nothing.
 
         Raises
         ------
@@ -83,7 +93,7 @@ class Zygote:
         ours, theirs = pair()
         try:
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))
-            self._socket.sendmsg([b"f"], [rights], socket.MSG_NOSIGNAL)
+            self._socket.sendmsg([_PURPOSES[purpose]], [rights], socket.MSG_NOSIGNAL)
         except BaseException:
             ours.close()
             raise
@@ -121,6 +131,14 @@ def zygote() -> Zygote:
         return _current
 
 
+def start_zygote(*, mounts: bool = True) -> None:
+    """Start this process's zygote before it is needed; with `mounts` also ready to serve them. Does not wait for it."""
+    if mounts:
+        zygote().fork("prepare").close()
+    else:
+        zygote()
+
+
 def end_zygote() -> None:
     """End this process's zygote, if there is one; containers go on, and the next one that starts gets a new zygote."""
     global _current
@@ -128,6 +146,12 @@ def end_zygote() -> None:
         if _current is not None and _current.usable:
             _current.close()
         _current = None
+
+
+def _environment() -> dict[str, str]:
+    """Return the caller's environment without what would make the interpreter another one."""
+    found = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return found | {"PYTHONHASHSEED": "0"}  # so that the order of a listing is the same on every mount
 
 
 def _sealed_interpreter() -> int:
@@ -166,15 +190,18 @@ def main(number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a shim ended
     syscalls.set_name("layerlab-zygote")
-    gc.collect()
     gc.disable()
-    gc.freeze()  # so that collecting does not copy the pages that all forks share
+    _settle()
+    ready = False
     while True:
         data, extra, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
         if not data:
             return
         descriptor = array.array("i", extra[0][2])[0]
-        if os.fork() == 0:
+        if data != _PURPOSES["shim"] and not ready:
+            _get_ready_for_mounts()
+            ready = True
+        if data != _PURPOSES["prepare"] and os.fork() == 0:
             connection.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             try:
@@ -182,3 +209,17 @@ def main(number: int) -> None:
             finally:
                 os._exit(0)
         os.close(descriptor)
+
+
+def _get_ready_for_mounts() -> None:
+    import sim.runtime.mounts  # noqa: F401
+    from fusefs.serve import preload
+
+    preload()
+    _settle()
+
+
+def _settle() -> None:
+    """Let later collections leave what is loaded alone, so that they do not copy the pages that all forks share."""
+    gc.collect()
+    gc.freeze()

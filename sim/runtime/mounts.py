@@ -1,0 +1,75 @@
+"""Mounts whose serving process is forked from the zygote, and so costs a few milliseconds and shares its memory.
+
+Decided here and only here: how a mount of `fusefs` gets a process from the runtime. `fusefs` knows nothing of it: it is
+told what to start its process by. Any thread may call `fork_mount`; `serve_mount` runs in the forked process, which has
+one thread until the driver starts its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+
+from fusefs.mount import start_interpreter
+from fusefs.serve import NAME, Request
+from sim.runtime import syscalls
+from sim.runtime.channel import Channel
+from sim.runtime.errors import ContainerError
+from sim.runtime.process import forked
+
+__all__ = ["MountRequest", "fork_mount", "serve_mount"]
+
+
+@dataclass(frozen=True, slots=True)
+class MountRequest:
+    """What a forked process is asked to serve; the descriptors for its answer and its messages come beside it."""
+
+    request: Request
+
+
+def fork_mount(request: Request, answer: int, log: int) -> int:
+    """Fork a process that serves a mount and return its number; a `fusefs.mount.Starter`.
+
+    The process lives on when the caller ends. The driver `fuse-python` needs packages that the prepared process does
+    not have, and gets an interpreter of its own.
+
+    Raises
+    ------
+    ContainerError
+        There is no process to fork from.
+
+    Examples
+    --------
+    As an engine mounts the layers of a container::
+
+        mounted = fusefs.mount(Stack(lowers, upper, work), mountpoint, journal=journal, start=fork_mount)
+        mounted.unmount()
+    """
+    if request.driver != "devfuse":
+        return start_interpreter(request, answer, log)
+    channel = forked("mount")
+    try:
+        channel.send(MountRequest(request), (answer, log))
+        said, _ = channel.receive()
+    except (OSError, EOFError) as error:
+        raise ContainerError("the process that was to serve the mount ended before it began") from error
+    finally:
+        channel.close()
+    return int(said[1])
+
+
+def serve_mount(asked: MountRequest, control: Channel, descriptors: list[int]) -> None:
+    """Serve a mount in this process and end it."""
+    from fusefs.serve import serve_forked
+
+    status = 1
+    try:
+        syscalls.set_name(NAME)
+        control.tell(("serving", os.getpid()))
+        control.close()
+        status = serve_forked(asked.request, descriptors[0], descriptors[1])
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(status)

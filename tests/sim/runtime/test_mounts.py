@@ -1,0 +1,196 @@
+"""Mounts whose process is forked: what they serve, that they outlive their starter, what is said where they fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fusefs import FusefsError, Journal, Mount, Stack, mount, unmount
+from fusefs.mount import choose_driver, find_mount
+from fusefs.serve import NAME
+from sim.runtime import end_zygote, fork_mount, start_zygote
+from sim.runtime.zygote import zygote
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.usefixtures("fuse", "needs_root")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Directories to mount, and what mounts them."""
+
+    base: Path
+
+    @property
+    def merged(self) -> Path:
+        return self.base / "merged"
+
+    @property
+    def journal(self) -> Path:
+        return self.base / "journal.db"
+
+    def stack(self) -> Stack:
+        return Stack((self.base / "lower",), self.base / "upper", self.base / "work")
+
+    def mount(self, journal: bool = False) -> Mount:
+        path = self.journal if journal else None
+        return mount(self.stack(), self.merged, driver="devfuse", journal=path, start=fork_mount)
+
+
+def place_at(base: Path) -> Place:
+    for name in ("lower", "upper", "work", "merged"):
+        (base / name).mkdir(parents=True)
+    (base / "lower/motd").write_text("hello\n")
+    return Place(base)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    if choose_driver() != "devfuse":
+        pytest.skip("needs the driver devfuse (Linux 5.4)")
+    made = place_at(tmp_path)
+    yield made
+    if find_mount(made.merged):
+        unmount(made.merged)
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def gone(pid: int) -> bool:
+    end = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_it_serves_and_ends(place: Place) -> None:
+    mounted = place.mount()
+    assert (place.merged / "motd").read_text() == "hello\n"
+    (place.merged / "new").write_text("mine\n")
+    assert (place.base / "upper/new").read_text() == "mine\n"
+    assert find_mount(place.merged) == Mount(place.merged, "fuse", mounted.pid)
+    assert name_of(mounted.pid) == NAME
+    parent = Path(f"/proc/{mounted.pid}/stat").read_text().rpartition(")")[2].split()[1]
+    assert int(parent) == zygote().pid
+    mounted.unmount()
+    assert find_mount(place.merged) is None
+    assert gone(mounted.pid)
+
+
+def test_unmounting_waits_until_the_journal_is_complete(place: Place) -> None:
+    with place.mount(journal=True):
+        (place.merged / "new").write_text("mine\n")
+        (place.merged / "motd").unlink()
+    with Journal(place.journal) as journal:
+        assert journal.closed
+        kinds = [operation.kind.value for operation in journal.operations()]
+    assert {"create", "write", "unlink"} <= set(kinds)
+
+
+def test_it_outlives_its_starter(place: Place) -> None:
+    code = f"""
+from pathlib import Path
+from sim.runtime import fork_mount
+from tests.sim.runtime.test_mounts import Place
+print(Place(Path({str(place.base)!r})).mount(journal=True).pid)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    pid = int(done.stdout)
+    assert name_of(pid) == NAME
+    (place.merged / "new").write_text("mine\n")
+    unmount(place.merged)
+    assert gone(pid)
+    with Journal(place.journal) as journal:
+        assert journal.closed
+        assert "create" in {operation.kind.value for operation in journal.operations()}
+
+
+def test_it_outlives_the_zygote(place: Place) -> None:
+    mounted = place.mount()
+    end_zygote()
+    assert (place.merged / "motd").read_text() == "hello\n"
+    mounted.unmount()
+    assert gone(mounted.pid)
+
+
+def test_it_ends_when_it_is_told_to(place: Place) -> None:
+    mounted = place.mount()
+    os.kill(mounted.pid, signal.SIGTERM)
+    assert gone(mounted.pid)
+    assert find_mount(place.merged) is None
+
+
+def test_unmounting_a_dead_one(place: Place) -> None:
+    mounted = place.mount()
+    os.kill(mounted.pid, signal.SIGKILL)
+    assert gone(mounted.pid)
+    unmount(place.merged)
+    assert find_mount(place.merged) is None
+    assert os.listdir(place.merged) == []
+
+
+def test_what_cannot_be_served_is_said(place: Place) -> None:
+    with place.mount():  # it holds the RW layer, so that no other may
+        other = place.base / "other"
+        other.mkdir()
+        descriptors = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(FusefsError) as refused:
+            mount(place.stack(), other, driver="devfuse", start=fork_mount)
+        with pytest.raises(FusefsError) as expected:
+            mount(place.stack(), other, driver="devfuse")
+        assert str(refused.value) == str(expected.value)
+        assert find_mount(other) is None
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_messages_go_to_the_log(place: Place) -> None:
+    log = place.base / "log"
+    with mount(place.stack(), place.merged, driver="devfuse", log=log, start=fork_mount) as mounted:
+        assert os.readlink(f"/proc/{mounted.pid}/fd/2") == str(log)
+
+
+def test_it_holds_nothing_of_its_starter(place: Place) -> None:
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    mounted = place.mount()
+    os.close(writing)
+    assert os.read(reading, 1) == b""  # the end of the pipe: nobody else has it
+    os.close(reading)
+    mounted.unmount()
+
+
+def test_many_at_once(place: Place) -> None:
+    start_zygote()
+    places = [place_at(place.base / f"p{number}") for number in range(12)]
+    pids: list[int] = []
+    threads = [threading.Thread(target=lambda p=each: pids.append(p.mount().pid)) for each in places]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(pids)) == 12
+    assert [(each.merged / "motd").read_text() for each in places] == ["hello\n"] * 12
+    for each in places:
+        unmount(each.merged)
+    assert all(map(gone, pids))
+
+
+def test_fuse_python_gets_an_interpreter_of_its_own(place: Place) -> None:
+    pytest.importorskip("fuse", reason="needs fuse-python", exc_type=ImportError)
+    with mount(place.stack(), place.merged, driver="fuse-python", start=fork_mount) as mounted:
+        assert (place.merged / "motd").read_text() == "hello\n"
+        assert b"fusefs.serve" in Path(f"/proc/{mounted.pid}/cmdline").read_bytes()
+        assert name_of(mounted.pid) == NAME
