@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import mmap
 import os
 import signal
 import sys
@@ -91,7 +92,7 @@ class Session:
         MountError
             The kernel speaks a protocol that this driver does not.
         """
-        buffer = bytearray(_BUFFER)
+        buffer = _new_buffer()
         while True:
             count = os.readv(self.device.fd, [buffer])
             request = memoryview(buffer)[:count]
@@ -172,7 +173,7 @@ class Session:
 
     def _work(self, fd: int) -> None:
         """Lead, and serve what may take long by the way, until the mount is gone."""
-        buffers = [bytearray(_BUFFER)]
+        buffers = [_new_buffer()]
         whole = memoryview(buffers[0])
         try:
             while not self._ended.is_set():
@@ -187,7 +188,7 @@ class Session:
             self._ended.set()
             os.close(fd)
 
-    def _lead(self, fd: int, buffers: list[bytearray], whole: memoryview) -> int:
+    def _lead(self, fd: int, buffers: list[mmap.mmap], whole: memoryview) -> int:
         """Serve quick requests; return the size of the first one that may take long, 0 when the mount is gone."""
         is_slow = self.dispatcher.is_slow
         while not self._ended.is_set():
@@ -233,6 +234,11 @@ class Session:
         self.device.close()
         if self.trace is not None:
             self.trace.close()
+
+
+def _new_buffer() -> mmap.mmap:
+    """Return room for the largest request, of which only what is used takes memory; most requests are small."""
+    return mmap.mmap(-1, _BUFFER, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def _read_further_ahead(mountpoint: str, size: int) -> None:
