@@ -36,12 +36,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "layers": ("sim.cli.layers", "Work on layer directories: convert their marks."),
     "journal": ("sim.cli.journal", "Show the operations that a mount recorded."),
     "figure": ("sim.cli.figure", "Draw a figure from a journal."),
+    "daemon": ("sim.cli.daemon", "Be the process that keeps images and containers, and serves Docker's API."),
     "doctor": ("sim.cli.doctor", "Say what this machine can do, and what to install for the rest."),
 }
 
 #: Base classes of errors whose text is made to be shown to people, as (module, name).
 _FOR_PEOPLE = (
     ("fusefs.errors", "FusefsError"),
+    ("sim.engine.errors", "EngineError"),
     ("sim.images.errors", "ImagesError"),
     ("sim.runtime.errors", "ContainerError"),
     ("sim.graph.errors", "GraphError"),

@@ -23,6 +23,7 @@ from pathlib import Path
 from sim.engine.database import EngineDatabase
 from sim.engine.errors import UnavailableError
 from sim.engine.events import Events
+from sim.engine.system import System
 from sim.images import Store
 from sim.images.daemonjson import DaemonSettings
 
@@ -56,6 +57,7 @@ class Engine:
             self.store = undo.enter_context(Store(self.root / "images"))
             self.database = EngineDatabase(self.root / "engine.db")
             undo.callback(self.database.close)
+            self.system = System(self)
             self._closing = undo.pop_all()
 
     def _lock_root(self, undo: contextlib.ExitStack) -> None:
@@ -75,6 +77,16 @@ class Engine:
             ) from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
+
+    def start(self) -> None:
+        """Find again what a daemon before this one has left: running containers, their networks and mounts."""
+
+    def shut_down(self) -> None:
+        """Let containers go on or stop them, as the settings say; nothing new may be asked for any more."""
+
+    def tell_reload(self) -> None:
+        """Say that the settings were read again."""
+        self.events.tell("daemon", "reload", self.system.id, {"name": self.system.host_name})
 
     def close(self) -> None:
         """Let go of everything. Containers go on; what they become is the caller's to decide before."""
