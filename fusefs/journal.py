@@ -24,7 +24,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -37,6 +37,13 @@ from fusefs.operation import Effect, EffectKind, Kind, Operation
 __all__ = ["Journal", "JournalLayer", "Level", "Recorder"]
 
 _SCHEMA_VERSION = 1
+
+#: How undecodable bytes of paths become text, as `os.fsdecode` does it.
+_ESCAPE = "surrogateescape"
+
+#: Enumeration members by value: looking one up in a dictionary is cheaper than calling the class, and is done often.
+_KINDS = {kind.value: kind for kind in Kind}
+_EFFECT_KINDS = {kind.value: kind for kind in EffectKind}
 
 #: Rows that one statement inserts: SQLite takes 32,766 values in one.
 _ROWS_AT_ONCE = 500
@@ -325,17 +332,16 @@ class Journal:
     @property
     def closed(self) -> bool:
         """Whether the recorder ended in order; false while it runs and after it was killed."""
-        row = self._query("SELECT value FROM meta WHERE key='closed'").fetchone()
-        return bool(row and row[0] == "1")
+        return self.query("SELECT value FROM meta WHERE key='closed'") == [("1",)]
 
     def layers(self) -> list[JournalLayer]:
         """Return the stack, the RW layer first."""
-        rows = self._query("SELECT number, role, name, path FROM layer ORDER BY number")
+        rows = self.query("SELECT number, role, name, path FROM layer ORDER BY number")
         return [JournalLayer(number, role, name, Path(os.fsdecode(path))) for number, role, name, path in rows]
 
     def __len__(self) -> int:
         """Return the number of operations on disk so far."""
-        return int(self._query("SELECT coalesce(max(number), 0) FROM operation").fetchone()[0])
+        return int(self.query("SELECT coalesce(max(number), 0) FROM operation")[0][0])
 
     def operations(
         self, *, after: int = 0, until: int | None = None, kinds: Iterable[Kind] | None = None
@@ -362,28 +368,81 @@ class Journal:
             values.extend(wanted)
         condition = " AND ".join(where)
         while True:
-            rows = self._query(
+            rows = self.query(
                 f"SELECT * FROM operation WHERE {condition} ORDER BY number LIMIT 5000",
                 (values[0], *values[1:]),
-            ).fetchall()
+            )
             if not rows:
                 return
-            effects = self._effects(rows[0][0], rows[-1][0])
-            for row in rows:
-                yield _operation(row, effects.get(row[0], ()))
+            yield from self._with_effects(rows)
             values[0] = rows[-1][0]
 
+    def changes(
+        self,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        effects: Collection[EffectKind] | None = None,
+        path: str | None = None,
+    ) -> Iterator[Operation]:
+        """Yield the operations that had effects, in the order of their numbers, in bounded memory.
+
+        Parameters
+        ----------
+        after, until
+            As in `operations`.
+        effects
+            Only those that had an effect of one of these kinds.
+        path
+            Only those that had an effect which names this path; with `effects` given, those of either sort.
+        """
+        wanted: list[str] = []
+        values: list[int | str | bytes] = [after]
+        if until is not None:
+            values.append(until)
+        if effects is not None:
+            wanted.append(f"kind IN ({','.join('?' * len(effects))})")
+            values.extend(kind.value for kind in effects)
+        if path is not None:
+            wanted.append("path = ? OR target = ?")
+            values.extend([os.fsencode(path)] * 2)
+        condition = "operation > ?" + (" AND operation <= ?" if until is not None else "")
+        if wanted:
+            condition += f" AND ({' OR '.join(wanted)})"
+        while True:
+            rows = self.query(
+                "SELECT operation.* FROM (SELECT DISTINCT operation AS number FROM effect"
+                f" WHERE {condition} ORDER BY number LIMIT 5000) AS chosen"
+                " CROSS JOIN operation ON operation.number = chosen.number",
+                values,
+            )
+            if not rows:
+                return
+            yield from self._with_effects(rows)
+            values[0] = rows[-1][0]
+
+    def pick(self, numbers: Sequence[int]) -> list[Operation]:
+        """Return the operations of these numbers, at most 30,000, in order."""
+        marks = ",".join("?" * len(numbers))
+        rows = self.query(f"SELECT * FROM operation WHERE number IN ({marks}) ORDER BY number", numbers)
+        return list(self._with_effects(rows)) if rows else []
+
+    def _with_effects(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[Operation]:
+        effects = self._effects(rows[0][0], rows[-1][0])
+        for row in rows:
+            yield _operation(row, effects.get(row[0], ()))
+
     def _effects(self, first: int, last: int) -> dict[int, tuple[Effect, ...]]:
-        found: dict[int, list[Effect]] = {}
-        decode = os.fsdecode
-        for number, kind, path, origin, size, target in self._query(
+        found: dict[int, tuple[Effect, ...]] = {}
+        for number, kind, path, origin, size, target in self.query(
             "SELECT operation, kind, path, origin, size, target FROM effect"
             " WHERE operation BETWEEN ? AND ? ORDER BY operation, position",
             (first, last),
         ):
-            effect = Effect(EffectKind(kind), decode(path), origin, size, decode(target))
-            found.setdefault(number, []).append(effect)
-        return {number: tuple(effects) for number, effects in found.items()}
+            there = target.decode(errors=_ESCAPE) if target else ""
+            effect = Effect(_EFFECT_KINDS[kind], path.decode(errors=_ESCAPE), origin, size, there)
+            found[number] = (*found[number], effect) if number in found else (effect,)
+        return found
 
     def follow(self, *, after: int = 0, poll: float = 0.1, timeout: float | None = None) -> Iterator[Operation]:
         """Yield operations as they reach the disk, until the recorder ends in order or `timeout` seconds are over."""
@@ -411,9 +470,16 @@ class Journal:
         """Close the journal."""
         self.close()
 
-    def _query(self, text: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+    def query(self, text: str, values: Sequence[object] = ()) -> list[Any]:
+        """Return rows of the database, by the schema above; for modules of this package.
+
+        Raises
+        ------
+        JournalError
+            It cannot be read.
+        """
         try:
-            return self._database.execute(text, values)
+            return self._database.execute(text, values).fetchall()
         except sqlite3.Error as error:
             raise JournalError(f"{self.path}: the journal cannot be read: {error}") from error
 
@@ -422,6 +488,6 @@ def _operation(row: tuple[Any, ...], effects: tuple[Effect, ...]) -> Operation:
     """Build an operation from a row of the table, in the order of its columns."""
     number, kind, path, layer, size, offset, target, start, duration, pid, error = row
     return Operation(
-        Kind(kind), os.fsdecode(path), layer, effects, size, offset, os.fsdecode(target),
-        start, duration, pid, error, number,
+        _KINDS[kind], path.decode(errors=_ESCAPE), layer, effects, size, offset,
+        target.decode(errors=_ESCAPE) if target else "", start, duration, pid, error, number,
     )  # fmt: skip

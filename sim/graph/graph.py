@@ -18,6 +18,7 @@ from sim.graph.entry import Entry, Layer, Role, parent_of
 from sim.graph.errors import NameUnknown
 from sim.graph.kinds import EdgeKind, NodeKind, file_key
 from sim.graph.merge import Cell, Column, State, column, columns
+from sim.graph.pathtree import PathTree
 from sim.graph.stack import LayerStack, short_name
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class LayerGraph:
         self.layers: dict[str, Layer] = {}
         self.images: dict[str, Image] = {}
         self.stacks: dict[str, LayerStack] = {}
+        self._paths = PathTree()
 
     def __repr__(self) -> str:
         """Say how much is in it."""
@@ -234,6 +236,8 @@ class LayerGraph:
             found = column(stack.layers, entry.path)
             cell = next((c for c in found.cells if c.position == position), None) if found is not None else None
             state = cell.state if cell is not None else State.SHADOWED
+        if node not in self.nx:
+            self._paths.add(entry.path)
         self.nx.add_node(
             node,
             kind=NodeKind.FILE.value,
@@ -315,16 +319,12 @@ class LayerGraph:
 
     def known_below(self, path: str) -> list[str]:
         """Return the paths at and below a path that are in the graph, of any layer."""
-        inside = path.rstrip("/") + "/"
-        return [
-            other
-            for _, attributes in self.files()
-            if (other := str(attributes["path"])) == path or other.startswith(inside)
-        ]
+        return list(self._paths.below(path))
 
     def remove_file(self, node: str) -> None:
         """Take a file node out of the graph, with its edges, if it is there."""
         if node in self.nx:
+            self._paths.discard(self.nx.nodes[node]["path"])
             self.nx.remove_node(node)
 
     def count(self, stack: LayerStack) -> None:

@@ -61,6 +61,10 @@ _WORDS = {
 }
 
 
+#: Effects that tell on what is below the path that they name.
+_MOVING = frozenset({EffectKind.WHITEOUT, EffectKind.OPAQUE, EffectKind.RENAMED})
+
+
 def history(stack: LayerStack, path: str) -> tuple[Event, ...]:
     """Return the events of a path, the oldest first.
 
@@ -127,7 +131,7 @@ def _difference(before: Entry, after: Entry) -> str:
 
 def _journal(stack: LayerStack, path: str) -> Iterator[Event]:
     name = stack.layers[0].name
-    for operation in stack.operations():
+    for operation in stack.past.changes(_MOVING, path=path):
         for effect in operation.effects:
             event = _event(operation, effect, path, name)
             if event is not None:

@@ -17,30 +17,18 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from fusefs.operation import Effect, EffectKind, Kind, Operation
+from fusefs.tally import Tally
 from sim.graph.entry import Entry, EntryType, Layer
+from sim.graph.past import Past
+from sim.graph.pathtree import PathTree
 
-__all__ = ["CHANGING", "Origin", "Reads", "Replay", "Totals", "first_state"]
+__all__ = ["Origin", "Reads", "Replay", "Totals", "first_state"]
 
 _MADE = {
     Kind.MKDIR: EntryType.DIRECTORY,
     Kind.SYMLINK: EntryType.SYMLINK,
     Kind.MKNOD: EntryType.OTHER,
 }
-_QUIET = {
-    Kind.LOOKUP,
-    Kind.GETATTR,
-    Kind.READLINK,
-    Kind.READDIR,
-    Kind.GETXATTR,
-    Kind.LISTXATTR,
-    Kind.STATFS,
-    Kind.READ,
-    Kind.FSYNC,
-    Kind.RELEASE,
-    Kind.LSEEK,
-}
-#: The kinds of operations that can change the RW layer.
-CHANGING = frozenset(set(Kind) - _QUIET)
 _RENAME_ORDER = {EffectKind.COPIED_UP: 0, EffectKind.RENAMED: 1}
 
 
@@ -135,6 +123,9 @@ class Replay:
     def __init__(self, lower: Mapping[int, Layer] | None = None, initial: Mapping[str, Entry] | None = None) -> None:
         self._lower = lower or {}
         self.entries: dict[str, Entry] = {"/": _unknown("/", EntryType.DIRECTORY), **(initial or {})}
+        self._paths = PathTree()
+        for path in self.entries:
+            self._paths.add(path)
         self.origins: dict[str, Origin] = {}
         self.reads: dict[tuple[str, int], Reads] = {}
         self.totals = Totals(served={})
@@ -146,13 +137,14 @@ class Replay:
     def take(self, operation: Operation) -> None:
         """Take the next operation."""
         self.number = operation.number
-        self._count(operation)
-        effects = operation.effects
-        if any(effect.kind is EffectKind.RENAMED for effect in effects):
-            # What else a rename did is told by the names after it, in whichever order it was done.
-            effects = tuple(sorted(effects, key=lambda effect: _RENAME_ORDER.get(effect.kind, 2)))
-        for effect in effects:
-            _APPLY[effect.kind](self, operation, effect)
+        self._count(
+            Tally(
+                operation.path, operation.layer, operation.kind, operation.error != 0, bool(operation.effects),
+                1, operation.size, operation.number, operation.number,
+            )
+        )  # fmt: skip
+        if operation.effects:
+            self._change_by(operation)
 
     def take_all(self, operations: Iterable[Operation]) -> Replay:
         """Take all of them and return self."""
@@ -160,32 +152,55 @@ class Replay:
             self.take(operation)
         return self
 
-    def _count(self, operation: Operation) -> None:
-        totals = self.totals
-        totals.operations += 1
+    def take_past(self, past: Past, number: int) -> Replay:
+        """Take a whole past, whose last operation has this number, and return self: quicker than one by one."""
+        for operation in past.changes():
+            self._change_by(operation)
+        for tally in past.tallies():
+            self._count(tally)
+        self.number = number
+        return self
+
+    def _change_by(self, operation: Operation) -> None:
+        effects = operation.effects
+        if any(effect.kind is EffectKind.RENAMED for effect in effects):
+            # What else a rename did is told by the names after it, in whichever order it was done.
+            effects = tuple(sorted(effects, key=lambda effect: _RENAME_ORDER.get(effect.kind, 2)))
+        copied = False
+        for effect in effects:
+            _APPLY[effect.kind](self, operation, effect)
+            copied = copied or (effect.kind is EffectKind.COPIED_UP and effect.size > 0)
+        if copied:
+            self.totals.copying += operation.duration
+
+    def _count(self, tally: Tally) -> None:
+        totals, count = self.totals, tally.operations
+        totals.operations += count
         if totals.served is not None:
-            totals.served[operation.layer] = totals.served.get(operation.layer, 0) + 1
-        if operation.error:
-            totals.failed += 1
-        if operation.kind is Kind.READ:
-            totals.read += operation.size
-        elif operation.kind in (Kind.WRITE, Kind.COPY_FILE_RANGE):
-            totals.written += operation.size
-        if operation.effects:
-            if operation.copied:
-                totals.copying += operation.duration
+            totals.served[tally.layer] = totals.served.get(tally.layer, 0) + count
+        if tally.failed:
+            totals.failed += count
+        if tally.kind is Kind.READ:
+            totals.read += tally.size
+        elif tally.kind in (Kind.WRITE, Kind.COPY_FILE_RANGE):
+            totals.written += tally.size
+        if tally.changed or tally.failed or tally.layer is None:
             return
-        if operation.error or operation.layer is None:
-            return
-        key = (operation.path, operation.layer)
+        key = (tally.path, tally.layer)
         seen = self.reads.get(key)
         if seen is None:
-            seen = self.reads[key] = Reads(first=operation.number)
-        seen.operations += 1
-        seen.last = operation.number
-        if operation.kind is Kind.READ:
-            seen.reads += 1
-            seen.bytes += operation.size
+            seen = self.reads[key] = Reads(first=tally.first)
+        seen.operations += count
+        seen.first = min(seen.first, tally.first)
+        seen.last = max(seen.last, tally.last)
+        if tally.kind is Kind.READ:
+            seen.reads += count
+            seen.bytes += tally.size
+
+    def _set(self, path: str, entry: Entry) -> None:
+        if path not in self.entries:
+            self._paths.add(path)
+        self.entries[path] = entry
 
     def _need(self, path: str, kind: EntryType = EntryType.FILE) -> Entry:
         """Return the entry at a path; one that was never made must have been there from the start."""
@@ -193,7 +208,7 @@ class Replay:
         if entry is None or (entry.is_whiteout and kind is not EntryType.WHITEOUT):
             entry = _unknown(path, kind)
             self.missing.setdefault(path, entry)
-            self.entries[path] = entry
+            self._set(path, entry)
         return entry
 
     def _copied_up(self, operation: Operation, effect: Effect) -> None:
@@ -208,7 +223,7 @@ class Replay:
         if not entry.is_dir:
             self.totals.copy_ups += 1
         self.totals.copied += effect.size
-        self.entries[effect.path] = entry
+        self._set(effect.path, entry)
         self.origins[effect.path] = Origin(effect.kind, operation.number, effect.origin, source, effect.size)
 
     def _below(self, path: str) -> str:
@@ -232,8 +247,9 @@ class Replay:
     def _created(self, operation: Operation, effect: Effect) -> None:
         kind = _MADE.get(operation.kind, EntryType.FILE)
         target = operation.target if kind is EntryType.SYMLINK else ""
-        self.entries[effect.path] = _unknown(
-            effect.path, kind, size=len(os.fsencode(target)), mtime=-operation.number, target=target
+        self._set(
+            effect.path,
+            _unknown(effect.path, kind, size=len(os.fsencode(target)), mtime=-operation.number, target=target),
         )
         self.origins[effect.path] = Origin(effect.kind, operation.number)
 
@@ -243,7 +259,7 @@ class Replay:
 
     def _whiteout(self, operation: Operation, effect: Effect) -> None:
         self._take_away(effect.path)
-        self.entries[effect.path] = _unknown(effect.path, EntryType.WHITEOUT, mtime=-operation.number)
+        self._set(effect.path, _unknown(effect.path, EntryType.WHITEOUT, mtime=-operation.number))
         self.origins[effect.path] = Origin(effect.kind, operation.number, effect.origin, effect.path)
 
     def _opaque(self, operation: Operation, effect: Effect) -> None:
@@ -257,6 +273,7 @@ class Replay:
         entry = self._need(effect.path, EntryType.WHITEOUT)
         if entry.is_whiteout:
             del self.entries[effect.path]
+            self._paths.discard(effect.path)
             self.origins.pop(effect.path, None)
 
     def _renamed(self, operation: Operation, effect: Effect) -> None:
@@ -271,12 +288,15 @@ class Replay:
             self._put(there, new, old, operation.number)
 
     def _take_away(self, path: str) -> list[tuple[str, Entry, Origin | None]]:
-        return [(name, self.entries.pop(name), self.origins.pop(name, None)) for name in self.below(path)]
+        taken = [(name, self.entries.pop(name), self.origins.pop(name, None)) for name in self.below(path)]
+        for name, _, _ in taken:
+            self._paths.discard(name)
+        return taken
 
     def _put(self, moved: list[tuple[str, Entry, Origin | None]], old: str, new: str, number: int) -> None:
         for path, entry, origin in moved:
             target = new + path[len(old) :]
-            self.entries[target] = replace(entry, path=target)
+            self._set(target, replace(entry, path=target))
             if path == old:
                 origin = replace(origin or Origin(EffectKind.RENAMED, number), renamed=number, was=old)
                 self._renamed_to.add(target)
@@ -291,7 +311,7 @@ class Replay:
             self._links -= 1  # negative: never the number of a file on disk
             entry = replace(entry, inode=self._links)
             self.entries[effect.target] = entry
-        self.entries[effect.path] = replace(entry, path=effect.path)
+        self._set(effect.path, replace(entry, path=effect.path))
         self.origins[effect.path] = Origin(effect.kind, operation.number, path=effect.target)
 
     def _written(self, operation: Operation, effect: Effect) -> None:
@@ -318,11 +338,14 @@ class Replay:
         if entry.inode:
             names = [path for path, other in self.entries.items() if other.inode == entry.inode]
         mode = -1 if operation.kind is Kind.CHMOD else entry.mode
-        owner = (-1, -1) if operation.kind is Kind.CHOWN else (entry.uid, entry.gid)
+        uid, gid = (-1, -1) if operation.kind is Kind.CHOWN else (entry.uid, entry.gid)
         for path in names:
-            self.entries[path] = replace(
-                self.entries[path], size=size, mode=mode, uid=owner[0], gid=owner[1], mtime=-operation.number
-            )
+            old = self.entries[path]
+            # Not `replace`: this is done for each write, and that takes three times as long.
+            self.entries[path] = Entry(
+                old.path, old.type, size, mode, uid, gid, -operation.number,
+                old.target, old.opaque, old.redirect, old.inode,
+            )  # fmt: skip
 
     def renamed_from(self, paths: Container[str]) -> list[str]:
         """Return the paths of those objects of the RW layer that had one of these names before."""
@@ -331,12 +354,10 @@ class Replay:
 
     def below(self, path: str) -> list[str]:
         """Return the paths of the RW layer at and below a path."""
-        found = [path] if path in self.entries else []
         entry = self.entries.get(path)
-        if entry is not None and entry.is_dir:
-            prefix = path + "/"
-            found.extend(other for other in self.entries if other.startswith(prefix))
-        return found
+        if entry is None or not entry.is_dir:
+            return [path] if entry is not None else []
+        return list(self._paths.below(path))
 
 
 def _unknown(path: str, kind: EntryType, *, size: int = 0, mtime: int = 0, target: str = "") -> Entry:
@@ -368,7 +389,7 @@ _APPLY = {
 
 
 def first_state(
-    operations: Iterable[Operation], lower: Mapping[int, Layer], now: Mapping[str, Entry] | None = None
+    changes: Iterable[Operation], lower: Mapping[int, Layer], now: Mapping[str, Entry] | None = None
 ) -> dict[str, Entry]:
     """Return what the RW layer held before the first operation, as far as it can be known.
 
@@ -376,14 +397,16 @@ def first_state(
 
     Parameters
     ----------
-    operations
-        All operations of the journal, or those of the kinds in `CHANGING`.
+    changes
+        All operations of the journal, or those that had effects.
     lower
         The read-only layers by number.
     now
         The RW layer as it is now, if its directory is at hand: what is in it and was never touched was there before.
     """
-    replay = Replay(lower).take_all(operations)
+    replay = Replay(lower)
+    for operation in changes:
+        replay._change_by(operation)
     found = dict(replay.missing)
     if now is not None:
         found.update({path: entry for path, entry in now.items() if path not in replay.entries})

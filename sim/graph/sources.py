@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusefs.errors import JournalError
 from fusefs.journal import Journal, JournalLayer
-from fusefs.operation import Operation
 from sim.graph.directory import directory_layer, read_directory
 from sim.graph.entry import Entry, Layer, Role
 from sim.graph.errors import SourceError
 from sim.graph.graph import Image, LayerGraph
-from sim.graph.replay import CHANGING, Replay, first_state
+from sim.graph.past import JournalPast
+from sim.graph.replay import Replay, first_state
 from sim.graph.stack import LayerStack
 
 if TYPE_CHECKING:
@@ -118,20 +118,19 @@ def add_journal(
             lower = {item.number: _lower(graph, item) for item in described if item.role != Role.RW}
             rw = next((item for item in described if item.role == Role.RW), None)
             now = _upper_entries(rw)
-            initial = first_state(reader.operations(kinds=CHANGING), lower, now) if at is not None else {}
-            replay = Replay(lower, initial).take_all(reader.operations(until=at))
+            initial = first_state(reader.changes(), lower, now) if at is not None else {}
+            replay = Replay(lower, initial)
+            past = JournalPast(path, lambda: replay.number)
+            replay.number = count if at is None else at
+            replay.take_past(past, replay.number)
     except JournalError as error:
         raise SourceError(str(error)) from error
-
-    def operations() -> Iterator[Operation]:
-        with Journal(path) as again:
-            yield from again.operations(until=replay.number)
 
     layers = [lower[number] for number in sorted(lower)]
     if rw is not None:
         entries = _stamped(now, replay) if at is None and now is not None else replay.entries
         layers.insert(0, Layer(f"{path.absolute()}#{name}", name, Role.RW, lambda: entries))
-    return graph.add_stack(LayerStack(name, tuple(layers), replay, operations), image=image)
+    return graph.add_stack(LayerStack(name, tuple(layers), replay, past), image=image)
 
 
 def journal_graph(journal: Journal | Path | str, *, name: str = "mount", at: int | None = None) -> LayerGraph:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from fusefs.operation import Operation
 from sim.graph.entry import Layer, Role
+from sim.graph.past import Past
 from sim.graph.replay import Replay
 
 __all__ = ["LayerStack", "short_name"]
@@ -40,6 +41,11 @@ class LayerStack:
     layers: tuple[Layer, ...]
     replay: Replay | None = None
     operations: Callable[[], Iterator[Operation]] = _nothing
+
+    @property
+    def past(self) -> Past:
+        """What happened on it, to be asked more than one operation at a time."""
+        return self.operations if isinstance(self.operations, Past) else Past(self.operations)
 
     @property
     def first_number(self) -> int:

@@ -63,11 +63,7 @@ def copy_up(stack: LayerStack, path: str | None = None) -> CopyUp:
         There was no copy-up, or none of this path.
     """
     best: CopyUp | None = None
-    written: dict[str, int] = {}
-    for operation in stack.operations():
-        for effect in operation.effects:
-            if effect.kind is EffectKind.WRITTEN:
-                written[effect.path] = written.get(effect.path, 0) + effect.size
+    for operation in stack.past.changes({EffectKind.COPIED_UP}):
         found = _of(stack, operation)
         if found is None:
             continue
@@ -79,6 +75,12 @@ def copy_up(stack: LayerStack, path: str | None = None) -> CopyUp:
     if best is None:
         what = f"{path!r} was not copied up" if path is not None else "nothing was copied up"
         raise NameUnknown(f"{what} in {stack.name or 'this stack'}; write to a file of a read-only layer first")
+    written = sum(
+        effect.size
+        for operation in stack.past.changes(path=best.path)
+        for effect in operation.effects
+        if effect.kind is EffectKind.WRITTEN and effect.path == best.path
+    )
     return CopyUp(
         best.path,
         best.operation,
@@ -89,7 +91,7 @@ def copy_up(stack: LayerStack, path: str | None = None) -> CopyUp:
         best.bytes,
         best.seconds,
         best.layers,
-        written.get(best.path, 0),
+        written,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fusefs.operation import EffectKind, Kind
+from fusefs.operation import Kind
 from sim.graph.entry import parent_of
 from sim.graph.stack import LayerStack
 
@@ -63,21 +63,17 @@ _QUIET = frozenset({Kind.LOOKUP, Kind.GETATTR, Kind.STATFS, Kind.RELEASE, Kind.F
 def heat(stack: LayerStack, *, max_lines: int = 40) -> Heat:
     """Add up reads and writes over the tree; lookups and getattrs are neither."""
     sums: dict[str, list[int]] = {}
-    files: set[str] = set()
-    for operation in stack.operations():
-        if operation.error or (operation.kind in _QUIET and not operation.effects):
+    for tally in stack.past.tallies():
+        if tally.failed or (tally.kind in _QUIET and not tally.changed):
             continue
-        changed = any(effect.kind is not EffectKind.COPIED_UP for effect in operation.effects)
-        changed = changed or bool(operation.effects)
-        path = operation.path
-        files.add(path)
+        path = tally.path
         while True:
             line = sums.setdefault(path, [0, 0, 0, 0])
-            line[1 if changed else 0] += 1
-            if operation.kind is Kind.READ:
-                line[2] += operation.size
-            elif operation.kind is Kind.WRITE:
-                line[3] += operation.size
+            line[1 if tally.changed else 0] += tally.operations
+            if tally.kind is Kind.READ:
+                line[2] += tally.size
+            elif tally.kind is Kind.WRITE:
+                line[3] += tally.size
             if path == "/":
                 break
             path = parent_of(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fusefs.operation import EffectKind, Kind
+from fusefs.operation import EffectKind
 from sim.graph.stack import LayerStack
 
 __all__ = ["Latency", "Point", "latency"]
@@ -51,15 +51,10 @@ class Latency:
 
 def latency(stack: LayerStack, *, series: str = "") -> Latency:
     """Collect the first writes of a stack's journal."""
-    points = []
-    later = []
-    for operation in stack.operations():
-        if operation.error:
-            continue
-        copied = operation.copied
-        if copied:
-            points.append(Point(copied, operation.duration / 1e9, series or stack.name))
-        elif operation.kind is Kind.WRITE and not any(e.kind is EffectKind.COPIED_UP for e in operation.effects):
-            later.append(operation.duration / 1e9)
-    later.sort()
-    return Latency(tuple(points), later[len(later) // 2] if later else None)
+    points = [
+        Point(operation.copied, operation.duration / 1e9, series or stack.name)
+        for operation in stack.past.changes({EffectKind.COPIED_UP})
+        if operation.copied and not operation.error
+    ]
+    later = stack.past.plain_write()
+    return Latency(tuple(points), None if later is None else later / 1e9)

@@ -92,17 +92,17 @@ def steps(stack: LayerStack, *, max_steps: int = 200, max_paths: int = 30, max_t
     """
     if stack.replay is None or not stack.layers or stack.layers[0].role is not Role.RW:
         raise NameUnknown(f"{stack.name or 'the stack'} has no journal to go through; name a container or mount")
-    changing = [operation for operation in stack.operations() if operation.effects]
+    changing = stack.past.first(max_steps)
     paths = _paths(stack, changing, max_paths)
     lower = {stack.number(position): layer for position, layer in enumerate(stack.layers) if position}
     replay = Replay(lower)
     found = [_step(stack, replay, None, paths, max_tree)]
-    for operation in changing[:max_steps]:
+    for operation in changing:
         replay.take(operation)
         found.append(_step(stack, replay, operation, paths, max_tree))
     histories = {path: _history(stack, path) for path in paths}
     total = stack.replay.totals.operations
-    return Steps(stack.name, tuple(found), histories, max(len(changing) - max_steps, 0), total)
+    return Steps(stack.name, tuple(found), histories, len(stack.past.change_numbers()) - len(changing), total)
 
 
 def _paths(stack: LayerStack, changing: Sequence[Operation], limit: int) -> list[str]:

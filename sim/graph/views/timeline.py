@@ -9,7 +9,7 @@ RW layer to the layer that it hides. When there are many, those that changed not
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,6 +21,8 @@ __all__ = ["Arrow", "Event", "Lane", "Note", "Timeline", "timeline"]
 
 _T = TypeVar("_T")
 _READS = frozenset({Kind.OPEN, Kind.READ, Kind.READDIR, Kind.READLINK, Kind.GETXATTR, Kind.LISTXATTR})
+#: What is named or has an arrow; writes to what is in the RW layer already are only counted.
+_TOLD = frozenset(set(EffectKind) - {EffectKind.WRITTEN, EffectKind.METADATA})
 _ARROWS = frozenset({EffectKind.COPIED_UP, EffectKind.WHITEOUT, EffectKind.OPAQUE})
 
 
@@ -185,10 +187,33 @@ def timeline(
     groups = group_least([served.get(stack.number(index), 0) for index in range(len(stack.layers))], max_lanes)
     lanes = [Lane(row_label(stack, group), row_name(stack, group), row_label(stack, group) == "RW") for group in groups]
     lane_of = {position: index for index, group in enumerate(groups) for position in group}
-    draft = _Draft(stack, lane_of, total, max_events, [[0] * bins for _ in range(len(lanes) + 1)])
-    for operation in stack.operations():
-        draft.take(operation)
-    events, arrows, notes, counts = draft.events, draft.arrows, draft.notes, draft.counts
+    single = total <= max_events
+    begin, end = stack.past.span() if total else (0, 0)
+    counts = [[0] * bins for _ in range(len(lanes) + 1)]
+    telling: Iterable[Operation]
+    if single:
+        shown = telling = list(stack.operations())
+    else:
+        for index, layer, count in stack.past.density(bins):
+            counts[_lane(stack, layer, lane_of, len(lanes))][index] += count
+        shown = stack.past.pick(_evenly(stack.past.change_numbers(), max_events))
+        telling = stack.past.changes(_TOLD)
+    events = [
+        Event(
+            operation.number,
+            (operation.start - begin) / 1e9,
+            _lane(stack, operation.layer, lane_of, len(lanes)),
+            _group(operation),
+        )
+        for operation in shown
+    ]
+    arrows: list[Arrow] = []
+    notes: list[Note] = []
+    for operation in telling:
+        arrows.extend(_arrows(stack, operation, lane_of))
+        note = _note(operation) if operation.effects else None
+        if note is not None:
+            notes.append(note)
     if any(event.lane == len(lanes) for event in events) or any(counts[-1]):
         lanes.append(Lane("none", "no layer answered"))
     else:
@@ -198,13 +223,13 @@ def timeline(
     return Timeline(
         stack.name,
         tuple(lanes),
-        tuple(_evenly(events, max_events)),
+        tuple(events),
         tuple(_evenly(arrows, max_arrows)),
         chosen,
-        counts=() if draft.single else tuple(tuple(row) for row in counts),
+        counts=() if single else tuple(tuple(row) for row in counts),
         first=1 if total else 0,
         last=total,
-        seconds=(draft.end - draft.begin) / 1e9,
+        seconds=(end - begin) / 1e9,
         left_out=len(notes) - len(chosen),
         copy_ups=len(copies),
         copied=sum(arrow.bytes for arrow in copies),
@@ -213,37 +238,13 @@ def timeline(
     )
 
 
-class _Draft:
-    """Events, arrows, notes and counts as they are gathered, operation by operation."""
-
-    def __init__(
-        self, stack: LayerStack, lane_of: dict[int, int], total: int, max_events: int, counts: list[list[int]]
-    ) -> None:
-        self.stack, self.lane_of, self.total, self.counts = stack, lane_of, max(total, 1), counts
-        self.single = total <= max_events
-        self.events: list[Event] = []
-        self.arrows: list[Arrow] = []
-        self.notes: list[Note] = []
-        self.begin = self.end = 0
-
-    def take(self, operation: Operation) -> None:
-        self.begin = self.begin or operation.start
-        self.end = max(self.end, operation.start)
-        position = self.stack.position(operation.layer) if operation.layer is not None else None
-        lane = len(self.counts) - 1 if position is None else self.lane_of[position]
-        if self.single or operation.effects:
-            self.events.append(Event(operation.number, (operation.start - self.begin) / 1e9, lane, _group(operation)))
-        else:
-            row = self.counts[lane]
-            row[(operation.number - 1) * len(row) // self.total] += 1
-        if operation.effects:
-            self.arrows.extend(_arrows(self.stack, operation, self.lane_of))
-            note = _note(operation)
-            if note is not None:
-                self.notes.append(note)
+def _lane(stack: LayerStack, layer: int | None, lane_of: dict[int, int], none: int) -> int:
+    """Return the index of the lane of a layer number; `none` for what no layer answered."""
+    position = stack.position(layer) if layer is not None else None
+    return none if position is None else lane_of[position]
 
 
-def _evenly(items: list[_T], limit: int) -> list[_T]:
+def _evenly(items: Sequence[_T], limit: int) -> Sequence[_T]:
     return items if len(items) <= limit else [items[index * len(items) // limit] for index in range(limit)]
 
 

@@ -17,7 +17,7 @@ from fusefs import Operation, Options, Redirect, UnionFS
 from sim.graph.directory import directory_layer, read_directory
 from sim.graph.entry import Entry, Role
 from sim.graph.merge import merged
-from sim.graph.replay import CHANGING, Replay, first_state
+from sim.graph.replay import Replay, first_state
 
 PATHS = ["/a", "/b", "/d", "/d/a", "/d/b", "/d/e", "/d/e/a", "/d/e/b", "/n", "/n/a", "/n/m"]
 paths = st.sampled_from(PATHS)
@@ -134,16 +134,3 @@ def test_what_was_there_before_the_journal_is_found_out(
         touched = {path for record in records for effect in record.effects for path in (effect.path, effect.target)}
         untouched = {path for path in start if not any(path == t or path.startswith(t + "/") for t in touched if t)}
         assert untouched - {"/"} <= found.keys()
-
-
-def test_only_kinds_that_can_change_something_do(tmp_path: Path) -> None:
-    lower, upper, work = stack(tmp_path)
-    records: list[Operation] = []
-    with UnionFS(lower, upper, work, record=records.append) as fs:
-        for change in CHANGES.values():
-            for path in PATHS:
-                with contextlib.suppress(OSError):
-                    change(fs, path, "/new", 3)
-    changed = {record.kind for record in records if record.effects}
-    assert len(changed) > 6
-    assert changed <= CHANGING
