@@ -293,6 +293,11 @@ class Container:
         """Set the size of its terminal, in characters."""
         self._ask(do="resize", rows=rows, columns=columns)
 
+    def shim(self) -> int:
+        """Return the number of its shim's process; 0 when that is gone."""
+        state = self._state()
+        return int(state["shim"]) if self._lives("shim", state) else 0
+
     def group(self) -> ControlGroup | None:
         """Return its control groups; None where it has none."""
         state = self._state()

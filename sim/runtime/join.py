@@ -14,9 +14,9 @@ import sys
 
 from sim.runtime import syscalls
 from sim.runtime.become import become
-from sim.runtime.channel import Channel, pair
-from sim.runtime.errors import ContainerError, NotRunningError, by_name
-from sim.runtime.launch import Launched, enter_cgroups, guarded, settle_streams
+from sim.runtime.channel import Channel
+from sim.runtime.errors import NotRunningError
+from sim.runtime.maker import Launched, make, settle_streams
 from sim.runtime.spec import ProcessSpec
 from sim.runtime.stamp import process_start
 from sim.runtime.terminal import open_container_terminal
@@ -64,44 +64,10 @@ def join(
             raise ProcessLookupError
     except OSError as error:
         raise NotRunningError("the container is not running") from error
-    here, there = pair()
-    maker = os.fork()
-    if maker == 0:
-        here.close()
-        guarded(there, lambda: _enter(spec, seccomp, streams, process, target, cgroups, there))
-    there.close()
-    os.close(process)
-    first, terminal = 0, -1
     try:
-        while True:
-            try:
-                message, descriptors = here.receive()
-            except EOFError:
-                if not first:
-                    raise ContainerError("the process ended before it was in the container") from None
-                return Launched(first, terminal)
-            if message[0] == "error":
-                raise by_name(message[1], message[2])
-            if message[0] == "first":
-                first = message[1]
-                os.waitpid(maker, 0)
-                enter_cgroups(first, cgroups)
-                here.send("go")
-            else:
-                terminal = descriptors[0]
-    except BaseException:
-        if terminal >= 0:
-            os.close(terminal)
-        for each in (maker, first):
-            if each:
-                with contextlib.suppress(OSError):
-                    os.kill(each, signal.SIGKILL)
-                    os.waitpid(each, 0)
-        raise
+        return make(lambda channel: _enter(spec, seccomp, streams, process, target, channel), cgroups)
     finally:
-        here.close()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(maker, 0)
+        os.close(process)
 
 
 def _enter(
@@ -110,7 +76,6 @@ def _enter(
     streams: tuple[int, int, int] | None,
     process: int,
     target: int,
-    cgroups: dict[str, str],
     channel: Channel,
 ) -> None:
     syscalls.set_dumpable(False)

@@ -8,9 +8,8 @@ each take part, all forked and never started afresh:
                    pid namespace    (it is process 1 there)
                    ends at once
 
-The shim is a subreaper, so the first process becomes its child when the maker ends. It learns the first process's
-number, gives what only the outside can (number mappings, network), says go, and waits until the channel closes by the
-exec, or brings an error. All modules are imported before the fork: afterwards the import system is taken apart, so
+What only the outside can give (number mappings, network) is asked for in the conversation that `maker.py` holds. All
+modules are imported before the fork: afterwards the import system is taken apart, so
 that nothing of an image is ever run by it (CVE-2019-14271).
 """
 
@@ -21,21 +20,19 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from types import TracebackType
 
 from sim.runtime import syscalls
 from sim.runtime.become import become
-from sim.runtime.channel import Channel, pair
-from sim.runtime.errors import ContainerError, UnsupportedError, by_name
+from sim.runtime.channel import Channel
+from sim.runtime.errors import UnsupportedError
+from sim.runtime.maker import Launched, Outside, make, settle_streams
 from sim.runtime.netlink import configure_inside, loopback_up
 from sim.runtime.reaper import run_as_init
 from sim.runtime.rootfs import Rootfs
 from sim.runtime.spec import ProcessSpec
 from sim.runtime.terminal import open_container_terminal
 
-__all__ = ["Launched", "enter_cgroups", "guarded", "launch", "settle_streams"]
+__all__ = ["launch"]
 
 _FLAGS = {
     "user": syscalls.CLONE_NEWUSER,
@@ -47,20 +44,12 @@ _FLAGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Launched:
-    """A container's first process: its number seen from outside, and the master end of its terminal, or -1."""
-
-    pid: int
-    terminal: int
-
-
 def launch(
     spec: ProcessSpec,
     seccomp: bytes,
     streams: tuple[int, int, int] | None,
     cgroups: dict[str, str],
-    outside: Callable[[str, int, list[int]], None],
+    outside: Outside,
 ) -> Launched:
     """Start a container's first process and return once it has become the command.
 
@@ -83,83 +72,7 @@ def launch(
     ContainerError
         Of the kind that says why it did not start. Nothing is left running then.
     """
-    here, there = pair()
-    maker = os.fork()
-    if maker == 0:
-        here.close()
-        guarded(there, lambda: _make(spec, seccomp, streams, cgroups, there))
-    there.close()
-    first, terminal = 0, -1
-    try:
-        while True:
-            try:
-                message, descriptors = here.receive()
-            except EOFError:
-                if not first:
-                    raise ContainerError("the process that makes the namespaces ended without a word") from None
-                return Launched(first, terminal)
-            if message[0] == "error":
-                raise by_name(message[1], message[2])
-            if message[0] == "first":
-                first = message[1]
-                os.waitpid(maker, 0)  # from here on the first process is our child, and dies with us
-                enter_cgroups(first, cgroups)
-                here.send("go")
-            elif message[0] == "terminal":
-                terminal = descriptors[0]
-            else:
-                try:
-                    outside(message[0], maker if message[0] == "map" else first, descriptors)
-                finally:
-                    for each in descriptors:
-                        os.close(each)
-                here.send("go")
-    except BaseException:
-        if terminal >= 0:
-            os.close(terminal)
-        for process in (maker, first):
-            if process:
-                with contextlib.suppress(OSError):
-                    os.kill(process, signal.SIGKILL)
-                    os.waitpid(process, 0)
-        raise
-    finally:
-        here.close()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(maker, 0)
-
-
-def enter_cgroups(pid: int, cgroups: dict[str, str]) -> None:
-    """Put a process into control groups; it alone, so that a limit of one process is one process."""
-    for path in cgroups.values():
-        try:
-            with open(f"{path}/cgroup.procs", "w") as file:
-                file.write(str(pid))
-        except OSError as error:
-            raise ContainerError(f"cannot enter the control group {path}: {error.strerror}") from error
-
-
-def guarded(channel: Channel, work: Callable[[], None]) -> None:
-    """Do the work of a forked child; whatever goes wrong is told to the parent, and the child ends here."""
-    try:
-        work()
-        os._exit(0)
-    except ContainerError as error:
-        report = ("error", type(error).__name__, str(error))
-    except BaseException as error:
-        report = ("error", "ContainerError", f"{error} (at {_place(error.__traceback__)})")
-    with contextlib.suppress(OSError):
-        channel.send(report)
-    os._exit(125)
-
-
-def _place(trace: TracebackType | None) -> str:
-    """Name the innermost step; the traceback module is of no use here, since it would look for sources."""
-    place = "an unknown place"
-    while trace is not None:
-        place = f"{trace.tb_frame.f_globals['__name__']}.{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return place
+    return make(lambda channel: _make(spec, seccomp, streams, cgroups, channel), cgroups, outside)
 
 
 def _make(
@@ -262,17 +175,6 @@ def _furnish(
         run_as_init(spec, seccomp, channel)
     else:
         become(spec, seccomp, signal.SIGKILL)
-
-
-def settle_streams(streams: tuple[int, int, int], channel: Channel) -> None:
-    """Make the streams descriptors 0, 1 and 2, the channel 3, and close whatever else is open (CVE-2024-21626)."""
-    for number, stream in enumerate([os.dup(each) for each in streams]):
-        os.dup2(stream, number)
-    if channel.fileno() != 3:
-        place = os.dup2(channel.fileno(), 3, inheritable=False)
-        channel.socket.detach()
-        channel.socket = socket.socket(fileno=place)
-    syscalls.close_from(4)
 
 
 def _set_oom_score(wish: int) -> None:

@@ -15,7 +15,7 @@ import signal
 from sim.runtime import syscalls
 from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError
-from sim.runtime.launch import Launched
+from sim.runtime.maker import Launched
 from sim.runtime.minder import Minder
 from sim.runtime.plug import PlugRequest, serve_plug
 from sim.runtime.reaper import exit_status

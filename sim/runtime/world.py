@@ -16,8 +16,9 @@ from sim.runtime import netlink
 from sim.runtime.cgroups import ControlGroup, Layout
 from sim.runtime.errors import ContainerError, UnsupportedError
 from sim.runtime.join import join
-from sim.runtime.launch import Launched, launch
+from sim.runtime.launch import launch
 from sim.runtime.log import LogOptions
+from sim.runtime.maker import Launched
 from sim.runtime.ports import Listener, bind_ports, serve_ports
 from sim.runtime.rootless import write_mappings
 from sim.runtime.spec import Port, ProcessSpec

@@ -1,0 +1,146 @@
+"""The process that makes a container's process: forked from the shim, it forks the first one in its namespaces, ends.
+
+Decided here and only here: what shim, maker and first process say to each other, and in which order. The shim is a
+subreaper, so the first process becomes its child when the maker ends. It learns the first process's number, puts it
+into its control groups, has done outside what the first process asks for, says go, and waits until the channel closes
+by the exec, or brings an error.
+
+    maker to shim           ("map",) before the first process is there; ("first", its number)
+    first process to shim   ("network",) and the like, each answered by a go; ("terminal",) with the descriptor
+    either to shim          ("error", the name of an exception, its text), and nothing is left running
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from sim.runtime import syscalls
+from sim.runtime.channel import Channel, pair
+from sim.runtime.errors import ContainerError, by_name
+
+__all__ = ["Launched", "Outside", "make", "settle_streams"]
+
+#: Does outside what the first process asks for: gets the word, the number of who asks, and descriptors.
+Outside = Callable[[str, int, list[int]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A container's first process: its number seen from outside, and the master end of its terminal, or -1."""
+
+    pid: int
+    terminal: int
+
+
+def make(work: Callable[[Channel], None], cgroups: dict[str, str], outside: Outside | None = None) -> Launched:
+    """Fork the maker, and return once the first process has become the command.
+
+    Parameters
+    ----------
+    work
+        What the maker does; it sends the messages above. The first process returns from it by the exec only.
+    cgroups
+        The control groups that the first process is put into before it goes on.
+    outside
+        Does what is asked for; None where nothing is.
+
+    Raises
+    ------
+    ContainerError
+        Of the kind that says why it did not start. Nothing is left running then.
+    """
+    here, there = pair()
+    maker = os.fork()
+    if maker == 0:
+        here.close()
+        _guarded(there, lambda: work(there))
+    there.close()
+    first, terminal = 0, -1
+    try:
+        while True:
+            try:
+                message, descriptors = here.receive()
+            except EOFError:
+                if not first:
+                    raise ContainerError("the process that makes the namespaces ended without a word") from None
+                return Launched(first, terminal)
+            if message[0] == "error":
+                raise by_name(message[1], message[2])
+            if message[0] == "first":
+                first = message[1]
+                _enter_cgroups(first, cgroups)  # takes a while, in which the maker ends
+                os.waitpid(maker, 0)  # from here on the first process is our child, and dies with us
+                here.send("go")
+            elif message[0] == "terminal":
+                terminal = descriptors[0]
+            else:
+                try:
+                    if outside is not None:
+                        outside(message[0], first or maker, descriptors)
+                finally:
+                    for each in descriptors:
+                        os.close(each)
+                here.send("go")
+    except BaseException:
+        if terminal >= 0:
+            os.close(terminal)
+        for process in (maker, first):
+            if process:
+                with contextlib.suppress(OSError):
+                    os.kill(process, signal.SIGKILL)
+                    os.waitpid(process, 0)
+        raise
+    finally:
+        here.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(maker, 0)
+
+
+def _enter_cgroups(pid: int, cgroups: dict[str, str]) -> None:
+    """Put a process into control groups; it alone, so that a limit of one process is one process."""
+    for path in cgroups.values():
+        try:
+            with open(f"{path}/cgroup.procs", "w") as file:
+                file.write(str(pid))
+        except OSError as error:
+            raise ContainerError(f"cannot enter the control group {path}: {error.strerror}") from error
+
+
+def _guarded(channel: Channel, work: Callable[[], None]) -> None:
+    """Do the work of a forked child; whatever goes wrong is told to the parent, and the child ends here."""
+    try:
+        work()
+        os._exit(0)
+    except ContainerError as error:
+        report = ("error", type(error).__name__, str(error))
+    except BaseException as error:
+        report = ("error", "ContainerError", f"{error} (at {_place(error.__traceback__)})")
+    with contextlib.suppress(OSError):
+        channel.send(report)
+    os._exit(125)
+
+
+def _place(trace: TracebackType | None) -> str:
+    """Name the innermost step; the traceback module is of no use here, since it would look for sources."""
+    place = "an unknown place"
+    while trace is not None:
+        place = f"{trace.tb_frame.f_globals['__name__']}.{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
+
+
+def settle_streams(streams: tuple[int, int, int], channel: Channel) -> None:
+    """Make the streams descriptors 0, 1 and 2, the channel 3, and close whatever else is open (CVE-2024-21626)."""
+    for number, stream in enumerate([os.dup(each) for each in streams]):
+        os.dup2(stream, number)
+    if channel.fileno() != 3:
+        place = os.dup2(channel.fileno(), 3, inheritable=False)
+        channel.socket.detach()
+        channel.socket = socket.socket(fileno=place)
+    syscalls.close_from(4)
