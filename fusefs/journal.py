@@ -428,16 +428,20 @@ class Journal:
         return list(self._with_effects(rows)) if rows else []
 
     def _with_effects(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[Operation]:
-        effects = self._effects(rows[0][0], rows[-1][0])
+        first, last = rows[0][0], rows[-1][0]
+        if last - first < 4 * len(rows):
+            effects = self._effects("BETWEEN ? AND ?", (first, last))
+        else:
+            effects = self._effects(f"IN ({','.join('?' * len(rows))})", [row[0] for row in rows])
         for row in rows:
             yield _operation(row, effects.get(row[0], ()))
 
-    def _effects(self, first: int, last: int) -> dict[int, tuple[Effect, ...]]:
+    def _effects(self, which: str, values: Sequence[int]) -> dict[int, tuple[Effect, ...]]:
         found: dict[int, tuple[Effect, ...]] = {}
         for number, kind, path, origin, size, target in self.query(
             "SELECT operation, kind, path, origin, size, target FROM effect"
-            " WHERE operation BETWEEN ? AND ? ORDER BY operation, position",
-            (first, last),
+            f" WHERE operation {which} ORDER BY operation, position",
+            values,
         ):
             there = target.decode(errors=_ESCAPE) if target else ""
             effect = Effect(_EFFECT_KINDS[kind], path.decode(errors=_ESCAPE), origin, size, there)

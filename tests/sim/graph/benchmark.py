@@ -27,12 +27,13 @@ from sim.graph import LayerGraph
 from sim.images import Store, file, image_from_layers, image_on
 
 _OPEN = """
-import resource, sys, time
+import re, sys, time
 from pathlib import Path
 from sim import graph
 start = time.perf_counter()
 {work}
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+taken = time.perf_counter() - start
+print(taken, int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
 """
 _OPEN_JOURNAL = "graph.journal_graph(sys.argv[1])"
 _OPEN_STORE = "from sim.images import Store\nwith Store(sys.argv[1]) as store: graph.store_graph(store)"
