@@ -13,6 +13,8 @@ from fusefs.operation import Kind
 
 __all__ = ["Tally", "change_numbers", "density", "plain_write", "span", "tallies"]
 
+_IN_BINS = "SELECT (number - 1) * ? / ?, layer, count(*)"
+_WITH_EFFECTS = "SELECT DISTINCT operation AS number FROM effect WHERE operation <= ?"
 _CHANGED = "EXISTS (SELECT 1 FROM effect WHERE effect.operation = operation.number)"
 
 
@@ -61,8 +63,7 @@ def tallies(journal: Journal, *, until: int) -> list[Tally]:
 
 def change_numbers(journal: Journal, *, until: int) -> list[int]:
     """Return the numbers of those operations up to number `until` that had effects, in order."""
-    rows = journal.query("SELECT DISTINCT operation FROM effect WHERE operation <= ? ORDER BY operation", (until,))
-    return [number for (number,) in rows]
+    return [number for (number,) in journal.query(f"{_WITH_EFFECTS} ORDER BY number", (until,))]
 
 
 def density(journal: Journal, bins: int, *, until: int) -> list[tuple[int, int | None, int]]:
@@ -70,11 +71,16 @@ def density(journal: Journal, bins: int, *, until: int) -> list[tuple[int, int |
 
     Each is (index of the span, layer, count); those of which there are none are left out.
     """
-    return journal.query(
-        "SELECT (number - 1) * ? / ?, layer, count(*) FROM operation"
-        f" WHERE number <= ? AND NOT {_CHANGED} GROUP BY 1, 2",
+    # To ask of each operation whether it had effects takes twice as long as to count all and take these away.
+    all_of = journal.query(f"{_IN_BINS} FROM operation WHERE number <= ? GROUP BY 1, 2", (bins, max(until, 1), until))
+    changed = journal.query(
+        f"{_IN_BINS} FROM ({_WITH_EFFECTS}) CROSS JOIN operation USING (number) GROUP BY 1, 2",
         (bins, max(until, 1), until),
     )
+    rest = {(index, layer): count for index, layer, count in all_of}
+    for index, layer, count in changed:
+        rest[index, layer] -= count
+    return [(index, layer, count) for (index, layer), count in rest.items() if count]
 
 
 def span(journal: Journal, *, until: int) -> tuple[int, int]:
@@ -90,9 +96,8 @@ def plain_write(journal: Journal, *, until: int) -> int | None:
     Of an even number it is the upper of the two in the middle; None if there was no such write.
     """
     of_these = (
-        " FROM operation WHERE kind = 'write' AND error = 0 AND number <= ? AND EXISTS"
-        " (SELECT 1 FROM effect WHERE effect.operation = operation.number) AND NOT EXISTS"
-        " (SELECT 1 FROM effect WHERE effect.operation = operation.number AND effect.kind = 'copied up')"
+        " FROM (SELECT operation AS number FROM effect WHERE operation <= ? GROUP BY operation"
+        " HAVING sum(kind = 'copied up') = 0) CROSS JOIN operation USING (number) WHERE kind = 'write' AND error = 0"
     )
     count = journal.query(f"SELECT count(*){of_these}", (until,))[0][0]
     row = journal.query(f"SELECT duration{of_these} ORDER BY duration LIMIT 1 OFFSET ?", (until, count // 2))
