@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "journal": ("sim.cli.journal", "Show the operations that a mount recorded."),
     "figure": ("sim.cli.figure", "Draw a figure from a journal."),
     "daemon": ("sim.cli.daemon", "Be the process that keeps images and containers, and serves Docker's API."),
+    "lesson": ("sim.cli.lesson", "Lessons with exercises that check themselves."),
     "doctor": ("sim.cli.doctor", "Say what this machine can do, and what to install for the rest."),
 }
 
@@ -47,6 +48,7 @@ _FOR_PEOPLE = (
     ("sim.images.errors", "ImagesError"),
     ("sim.runtime.errors", "ContainerError"),
     ("sim.graph.errors", "GraphError"),
+    ("sim.course.errors", "CourseError"),
 )
 
 
