@@ -23,8 +23,11 @@ from pathlib import Path
 from sim.engine.database import EngineDatabase
 from sim.engine.errors import UnavailableError
 from sim.engine.events import Events
+from sim.engine.images import Images
+from sim.engine.networks import Networks
 from sim.engine.system import System
-from sim.images import Store
+from sim.engine.volumes import Volumes
+from sim.images import Store, Use
 from sim.images.daemonjson import DaemonSettings
 
 __all__ = ["Engine"]
@@ -58,6 +61,9 @@ class Engine:
             self.database = EngineDatabase(self.root / "engine.db")
             undo.callback(self.database.close)
             self.system = System(self)
+            self.images = Images(self)
+            self.volumes = Volumes(self)
+            self.networks = Networks(self)
             self._closing = undo.pop_all()
 
     def _lock_root(self, undo: contextlib.ExitStack) -> None:
@@ -83,6 +89,16 @@ class Engine:
 
     def shut_down(self) -> None:
         """Let containers go on or stop them, as the settings say; nothing new may be asked for any more."""
+
+    def image_uses(self) -> tuple[Use, ...]:
+        """Return which containers use images, stopped ones too."""
+        containers = getattr(self, "containers", None)
+        return tuple(containers.uses()) if containers is not None else ()
+
+    def volume_users(self, name: str) -> tuple[str, ...]:
+        """Return the containers, stopped ones too, that have a volume."""
+        containers = getattr(self, "containers", None)
+        return tuple(containers.names_using_volume(name)) if containers is not None else ()
 
     def tell_reload(self) -> None:
         """Say that the settings were read again."""

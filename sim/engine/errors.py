@@ -17,6 +17,7 @@ The HTTP status of each is decided in `sim.api.errors`. Values only, any thread.
 from __future__ import annotations
 
 __all__ = [
+    "NOT_A_MANAGER",
     "BadParameterError",
     "ConflictError",
     "EngineError",
@@ -26,6 +27,12 @@ __all__ = [
     "NotModifiedError",
     "UnavailableError",
 ]
+
+#: What a node says that is in no swarm.
+NOT_A_MANAGER = (
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and'
+    " try again."
+)
 
 
 class EngineError(Exception):

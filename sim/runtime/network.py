@@ -41,12 +41,15 @@ class Bridge:
         The bridge's own address in it.
     internal
         Whether containers on it reach nothing beyond it.
+    masquerade
+        Whether what they send beyond it has the host's address.
     """
 
     name: str
     subnet: str
     gateway: str
     internal: bool = False
+    masquerade: bool = True
 
 
 def free_subnet(used: Iterable[str] = ()) -> str:
@@ -153,7 +156,7 @@ def _write_rules(bridge: Bridge) -> tuple[str, ...]:
         # What other bridges of containers send is dropped; what the host's neighbours send is not routed here anyhow.
         beyond = f'iifname "{bridge.name}" accept; oifname "{bridge.name}" ct state established,related accept; '
         beyond += f'oifname "{bridge.name}" drop;'
-        nat = f'ip saddr {bridge.subnet} oifname != "{bridge.name}" masquerade;'
+        nat = f'ip saddr {bridge.subnet} oifname != "{bridge.name}" masquerade;' if bridge.masquerade else ""
     table = _table(bridge)
     rules = f"""
         add table inet {table}

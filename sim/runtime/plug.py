@@ -16,12 +16,12 @@ from sim.runtime.errors import ContainerError, NotRunningError
 from sim.runtime.spec import Interface
 from sim.runtime.zygote import zygote
 
-__all__ = ["PlugRequest", "next_interface", "plug_in", "serve_plug", "unplug"]
+__all__ = ["PlugRequest", "next_interface", "plug_in", "route_through", "serve_plug", "unplug"]
 
 
 @dataclass(frozen=True, slots=True)
 class PlugRequest:
-    """Do something about an interface in the network namespace of a process: "plug", "unplug" or "list"."""
+    """Do something about an interface in the network namespace of a process: "plug", "unplug", "route" or "list"."""
 
     what: str
     pid: int
@@ -42,6 +42,11 @@ def plug_in(pid: int, interface: Interface) -> None:
 def unplug(pid: int, name: str) -> None:
     """Remove an interface from the network namespace of a process (`network disconnect`)."""
     _ask(PlugRequest("unplug", pid, Interface("", "", name=name)))
+
+
+def route_through(pid: int, interface: Interface) -> None:
+    """Let what has no nearer route leave the network namespace of a process by an interface and its gateway."""
+    _ask(PlugRequest("route", pid, interface))
 
 
 def next_interface(pid: int) -> str:
@@ -93,6 +98,8 @@ def _change(request: PlugRequest) -> list[str]:
             with contextlib.suppress(OSError):
                 netlink.delete_link(interface.name)
             raise
+    elif request.what == "route":
+        netlink.add_default_route(interface.gateway, interface.name)
     elif request.what == "unplug":
         if netlink.find_link(interface.name) is None:
             raise ContainerError(f"the container has no interface {interface.name}")

@@ -1,0 +1,223 @@
+"""Images: what clients may ask of the store, and what is told about it.
+
+Decided here and only here: how errors about names are worded, which containers keep an image from being removed, and
+which events there are. What an image is and how it is removed is decided in `sim.images`. Any thread may call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from sim.engine.errors import BadParameterError, NotFoundError
+from sim.engine.filters import Filters
+from sim.engine.times import moment
+from sim.images import (
+    Image,
+    ImagesError,
+    Pruned,
+    Reference,
+    Removed,
+    Use,
+    load,
+    prune,
+    remove,
+    save,
+    select,
+)
+from sim.images import NotFoundError as NoImageError
+from sim.images import ReferenceError as NoReferenceError
+from sim.images.progress import Listener
+from sim.images.reference import is_id_prefix
+
+if TYPE_CHECKING:
+    from sim.engine.engine import Engine
+
+__all__ = ["Images"]
+
+_FILTERS = ("before", "dangling", "label", "label!", "reference", "since", "until")
+_PRUNE_FILTERS = ("dangling", "label", "label!", "until")
+
+
+class Images:
+    """The images of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._store = engine.store
+
+    def get(self, name: str) -> Image:
+        """Return the image of a name, an ID, or the beginning of one.
+
+        Raises
+        ------
+        NotFoundError
+            There is none; in Docker's words.
+        BadParameterError
+            It is neither a reference nor an ID, or several IDs begin so.
+        """
+        try:
+            return self._store.image(name)
+        except NoImageError:
+            raise NotFoundError(f"No such image: {_shown(name)}") from None
+        except NoReferenceError as error:
+            raise BadParameterError(_reason(error)) from None
+
+    def all(self, filters: Filters | None = None, *, intermediate: bool = False) -> list[Image]:
+        """Return the images that filters let through, the newest first.
+
+        Parameters
+        ----------
+        intermediate
+            Whether the steps of builds are among them.
+        """
+        wanted = filters or Filters()
+        for key in wanted.values:
+            if key not in _FILTERS:
+                raise BadParameterError(f"invalid filter '{key}'")
+        images = self._store.images(intermediate=intermediate)
+        return self._selected(images, wanted, wanted["reference"])
+
+    def _selected(self, images: Iterable[Image], wanted: Filters, reference: tuple[str, ...] = ()) -> list[Image]:
+        try:
+            return select(
+                images,
+                reference=reference,
+                dangling=wanted.truth("dangling"),
+                since=self.get(wanted["since"][0]) if "since" in wanted else None,
+                before=self.get(wanted["before"][0]) if "before" in wanted else None,
+                until=moment(wanted["until"][0]) if "until" in wanted else None,
+                label=wanted["label"],
+                without_label=wanted["label!"],
+            )
+        except ImagesError as error:
+            raise BadParameterError(str(error)) from None
+
+    def tag(self, name: str, repository: str, tag: str = "") -> None:
+        """Let a name point to an image.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such image.
+        BadParameterError
+            It is no name.
+        """
+        image = self.get(name)
+        target = reference_of(f"{repository}:{tag}" if tag else repository)
+        if target.digest:
+            raise BadParameterError("refusing to create a tag with a digest reference")
+        self._store.tag(image, target)
+        self.tell("tag", image.id, target.familiar)
+
+    def remove(self, name: str, *, force: bool = False, prune_parents: bool = True) -> list[Removed]:
+        """Remove a name, and with its last name the image; see `sim.images.remove`."""
+        image = self.get(name)
+        try:
+            removed = remove(self._store, name, uses=self.uses(), force=force, prune_parents=prune_parents)
+        except NoImageError:
+            raise NotFoundError(f"No such image: {_shown(name)}") from None
+        self._tell_removed(removed, image.id)
+        return removed
+
+    def prune(self, filters: Filters) -> Pruned:
+        """Remove images that nothing uses; dangling ones alone unless the filters say otherwise."""
+        for key in filters.values:
+            if key not in _PRUNE_FILTERS:
+                raise BadParameterError(f"invalid filter '{key}'")
+        dangling = filters.truth("dangling")
+        rest = Filters({key: value for key, value in filters.values.items() if key != "dangling"})
+        chosen = {image.id for image in self._selected(self._store.images(intermediate=True), rest)}
+        pruned = prune(
+            self._store,
+            everything=dangling is False,
+            uses=self.uses(),
+            wanted=lambda image: image.id in chosen,
+        )
+        self._tell_removed(pruned.removed, "")
+        self.tell("prune", "", "", {"reclaimed": str(pruned.collected.layer_bytes)})
+        return pruned
+
+    def uses(self) -> tuple[Use, ...]:
+        """Return which containers use images."""
+        return self._engine.image_uses()
+
+    def save(self, names: Iterable[str], write: Callable[[bytes | memoryview], object]) -> None:
+        """Write images as one tar; every name is looked up before the first byte."""
+        wanted = list(names)
+        images = [self.get(name) for name in wanted if not self._is_repository(name)]
+        save(self._store, wanted, write)
+        for image in images:
+            self.tell("save", image.id, image.id)
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Refuse a name that is of no image or repository, before an answer to `save` begins.
+
+        Raises
+        ------
+        NotFoundError
+            It is of none.
+        """
+        for name in names:
+            if not self._is_repository(name):
+                self.get(name)
+
+    def _is_repository(self, name: str) -> bool:
+        try:
+            reference = Reference.parse(name, default_tag="")
+        except NoReferenceError:
+            return False
+        return not reference.tag and not reference.digest and bool(self._store.tags(reference))
+
+    def load(self, chunks: Iterable[bytes], tell: Listener) -> list[Image]:
+        """Take the images of an archive into the store."""
+        images = load(self._store, chunks, tell=tell)
+        for image in images:
+            self.tell("load", image.id, image.id)
+        return images
+
+    def tell(self, action: str, image: str, name: str, more: dict[str, str] | None = None) -> None:
+        """Tell of something that happened to an image."""
+        attributes: dict[str, str] = {}
+        if image:
+            with contextlib.suppress(NoImageError):  # it was removed
+                attributes |= self._store.image(image).labels
+        self._engine.events.tell(
+            "image", action, image, {**attributes, **({"name": name} if name else {}), **(more or {})}
+        )
+
+    def _tell_removed(self, removed: Iterable[Removed], image: str) -> None:
+        for item in removed:
+            if item.untagged:
+                self.tell("untag", image, image)
+            elif is_id_prefix(item.deleted):
+                self.tell("delete", item.deleted, item.deleted)
+
+
+def reference_of(text: str, *, default_tag: str = "latest") -> Reference:
+    """Return a reference that a client wrote.
+
+    Raises
+    ------
+    BadParameterError
+        It is none; in Docker's words.
+    """
+    try:
+        return Reference.parse(text, default_tag=default_tag)
+    except NoReferenceError as error:
+        raise BadParameterError(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong with a reference as Docker says it: without the text itself."""
+    text = str(error)
+    at = text.find("invalid reference format")
+    return text[at:] if at >= 0 else text
+
+
+def _shown(name: str) -> str:
+    try:
+        return Reference.parse(name).familiar
+    except NoReferenceError:
+        return name

@@ -1,0 +1,397 @@
+"""Networks: which there are, and who is on them.
+
+Decided here and only here: what a network is, which three there always are, and what is refused about creating and
+removing one. What a container gets on a network is decided in `sim.engine.attachments`. Any thread may call.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sim.engine.addresses import Pool, automatic_pool, checked_pools
+from sim.engine.attachments import Attachment, Attachments, Endpoint
+from sim.engine.errors import (
+    NOT_A_MANAGER,
+    BadParameterError,
+    ConflictError,
+    EngineError,
+    ForbiddenError,
+    NotFoundError,
+    NotImplementedHereError,
+    UnavailableError,
+)
+from sim.engine.filters import Filters
+from sim.engine.times import moment
+from sim.images.documents import nanoseconds, now
+
+if TYPE_CHECKING:
+    from sim.engine.engine import Engine
+
+__all__ = ["Network", "NetworkRequest", "Networks"]
+
+#: Name -> driver of those that are always there.
+PREDEFINED = {"bridge": "bridge", "host": "host", "none": "null"}
+
+_FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
+_PRUNE_FILTERS = ("label", "label!", "until")
+_MTU = "com.docker.network.driver.mtu"
+_BRIDGE_NAME = "com.docker.network.bridge.name"
+
+
+class Network(msgspec.Struct, frozen=True):
+    """A network.
+
+    Attributes
+    ----------
+    pools
+        Its subnets; none for the drivers host and null.
+    automatic
+        Whether the subnet was chosen for it, so that another may be chosen as long as nobody is on it.
+    bridge
+        The interface, while it is there.
+    endpoints
+        Who is on it, by the ID of the container.
+    """
+
+    id: str
+    name: str
+    driver: str
+    created: str
+    pools: tuple[Pool, ...] = ()
+    automatic: bool = False
+    internal: bool = False
+    attachable: bool = False
+    options: dict[str, str] = msgspec.field(default_factory=dict)
+    ipam_options: dict[str, str] | None = None
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    bridge: str = ""
+    endpoints: dict[str, Endpoint] = msgspec.field(default_factory=dict)
+
+    @property
+    def predefined(self) -> bool:
+        """Whether it is one of those that are always there."""
+        return self.name in PREDEFINED
+
+
+class NetworkRequest(msgspec.Struct, frozen=True):
+    """What a client wants of a new network."""
+
+    name: str
+    driver: str = "bridge"
+    pools: tuple[Pool, ...] = ()
+    internal: bool = False
+    attachable: bool = False
+    ipv6: bool = False
+    options: dict[str, str] = msgspec.field(default_factory=dict)
+    ipam_driver: str = "default"
+    ipam_options: dict[str, str] | None = None
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    ingress: bool = False
+    scope: str = ""
+    config_only: bool = False
+
+
+class Networks:
+    """The networks of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.RLock()
+        self._networks: dict[str, Network] = {}
+        for (document,) in engine.database.rows("SELECT document FROM network"):
+            network = msgspec.json.decode(document, type=Network)
+            self._networks[network.id] = network
+        for name, driver in PREDEFINED.items():
+            if not any(network.name == name for network in self._networks.values()):
+                self.keep(self._predefined(name, driver))
+        self._attachments = Attachments(engine, self)
+
+    def _predefined(self, name: str, driver: str) -> Network:
+        pools: tuple[Pool, ...] = ()
+        options: dict[str, str] = {}
+        if driver == "bridge":
+            pools = (automatic_pool(self.subnets()),)
+            options = {
+                "com.docker.network.bridge.default_bridge": "true",
+                "com.docker.network.bridge.enable_icc": "true",
+                "com.docker.network.bridge.enable_ip_masquerade": "true",
+                "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
+                _BRIDGE_NAME: "layerlab0",
+                _MTU: "1500",
+            }
+        return Network(secrets.token_hex(32), name, driver, now(), pools, bool(pools), options=options)
+
+    # -- what there is
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held while what is known about networks is changed."""
+        return self._lock
+
+    def keep(self, network: Network) -> None:
+        """Remember a network as it is now."""
+        with self._lock:
+            with self._engine.database.change() as change:
+                change.execute(
+                    "INSERT OR REPLACE INTO network VALUES (?, ?, ?)",
+                    (network.id, network.name, msgspec.json.encode(network)),
+                )
+            self._networks[network.id] = network
+
+    def subnets(self, without: str = "") -> list[str]:
+        """Return the subnets of all networks but one."""
+        with self._lock:
+            return [
+                pool.subnet for network in self._networks.values() if network.id != without for pool in network.pools
+            ]
+
+    def get(self, name: str) -> Network:
+        """Return the network of a name, an ID, or the beginning of one.
+
+        Raises
+        ------
+        NotFoundError
+            There is none.
+        BadParameterError
+            Several IDs begin so.
+        """
+        with self._lock:
+            if name in self._networks:
+                return self._networks[name]
+            for network in self._networks.values():
+                if network.name == name:
+                    return network
+            found = [network for network in self._networks.values() if name and network.id.startswith(name)]
+        if len(found) > 1:
+            raise BadParameterError(f"network {name} is ambiguous ({len(found)} matches found based on ID prefix)")
+        if not found:
+            raise NotFoundError(f"network {name} not found")
+        return found[0]
+
+    def all(self, filters: Filters | None = None) -> list[Network]:
+        """Return the networks that filters let through, by name.
+
+        Raises
+        ------
+        BadParameterError
+            A value of a filter makes no sense.
+        """
+        wanted = filters or Filters()
+        for key in wanted.values:
+            if key not in _FILTERS:
+                raise BadParameterError(f"invalid filter '{key}'")
+        for kind in wanted["type"]:
+            if kind not in ("custom", "builtin"):
+                raise BadParameterError(f"invalid filter: 'type'='{kind}'")
+        for scope in wanted["scope"]:
+            if scope not in ("local", "swarm", "global"):
+                raise BadParameterError(f"invalid filter: 'scope'='{scope}'")
+        unused = wanted.truth("dangling")
+        with self._lock:
+            networks = sorted(self._networks.values(), key=lambda network: network.name)
+        return [
+            network
+            for network in networks
+            if _matches(network, wanted)
+            and (unused is None or unused is not (network.predefined or bool(network.endpoints)))
+        ]
+
+    def with_container(self, container: str) -> list[Network]:
+        """Return the networks that a container is on, by name."""
+        return [network for network in self.all() if container in network.endpoints]
+
+    # -- making and removing
+
+    def create(self, wish: NetworkRequest) -> Network:
+        """Make a network.
+
+        Raises
+        ------
+        ConflictError
+            There is one of this name.
+        ForbiddenError, BadParameterError, NotFoundError, NotImplementedHereError
+            It cannot be made so.
+        """
+        _check(wish)
+        with self._lock:
+            if any(network.name == wish.name for network in self._networks.values()):
+                raise ConflictError(f"network with name {wish.name} already exists")
+            used = self.subnets()
+            asked = [pool for pool in wish.pools if pool != Pool()]
+            pools = checked_pools(asked, used) if asked else [automatic_pool(used)]
+            network = Network(
+                secrets.token_hex(32),
+                wish.name,
+                wish.driver,
+                now(),
+                tuple(pools),
+                not asked,
+                wish.internal,
+                wish.attachable,
+                dict(wish.options),
+                wish.ipam_options,
+                dict(wish.labels),
+            )
+            self.keep(network)
+        self.tell("create", network)
+        return network
+
+    def remove(self, name: str) -> None:
+        """Remove a network.
+
+        Raises
+        ------
+        NotFoundError
+            There is none of this name.
+        ForbiddenError
+            It is one that is always there, or somebody is on it.
+        """
+        with self._lock:
+            network = self.get(name)
+            if network.predefined:
+                raise ForbiddenError(f"{network.name} is a pre-defined network and cannot be removed")
+            if network.endpoints:
+                raise ForbiddenError(
+                    f"error while removing network: network {network.name} id {network.id} has active endpoints"
+                )
+            self._attachments.take_down(network)
+            with self._engine.database.change() as change:
+                change.execute("DELETE FROM network WHERE id = ?", (network.id,))
+            del self._networks[network.id]
+        self.tell("destroy", network)
+
+    def prune(self, filters: Filters) -> list[str]:
+        """Remove the networks that no container uses; return their names."""
+        for key in filters.values:
+            if key not in _PRUNE_FILTERS:
+                raise BadParameterError(f"invalid filter '{key}'")
+        before = until(filters)
+        removed = []
+        for network in self.all():
+            if (
+                network.predefined
+                or network.endpoints
+                or not filters.matches_labels(network.labels)
+                or any(Filters({"label": (label,)}).matches_labels(network.labels) for label in filters["label!"])
+                or (before is not None and nanoseconds(network.created) >= before)
+            ):
+                continue
+            try:
+                self.remove(network.id)
+            except EngineError:
+                continue  # somebody was quicker
+            removed.append(network.name)
+        self._engine.events.tell("network", "prune", "", {"reclaimed": "0"})
+        return removed
+
+    def tell(self, action: str, network: Network, container: str = "") -> None:
+        """Tell of something that happened to a network."""
+        attributes = {"name": network.name, "type": network.driver}
+        if container:
+            attributes = {"container": container, **attributes}
+        self._engine.events.tell("network", action, network.id, attributes)
+
+    # -- containers on them
+
+    def attach(
+        self,
+        container: str,
+        network: str,
+        wish: Mapping[str, Any] | None = None,
+        *,
+        name: str = "",
+        hostname: str = "",
+    ) -> Attachment:
+        """Put a container that is about to start on a network; see `Attachments.attach`."""
+        return self._attachments.attach(container, network, wish or {}, name=name, hostname=hostname)
+
+    def detach(self, container: str, network: str | None = None) -> None:
+        """Take a container that has stopped off a network, or off all; see `Attachments.detach`."""
+        self._attachments.detach(container, network)
+
+    def connect(
+        self,
+        container: str,
+        pid: int,
+        network: str,
+        wish: Mapping[str, Any] | None = None,
+        *,
+        name: str = "",
+        hostname: str = "",
+    ) -> Attachment:
+        """Put a running container on one more network; see `Attachments.connect`."""
+        return self._attachments.connect(container, pid, network, wish or {}, name=name, hostname=hostname)
+
+    def disconnect(self, container: str, pid: int, network: str) -> None:
+        """Take a running container off a network; see `Attachments.disconnect`."""
+        self._attachments.disconnect(container, pid, network)
+
+    def rename(self, container: str, name: str) -> None:
+        """Let a container on networks have another name."""
+        self._attachments.rename(container, name)
+
+    def restore(self, running: Iterable[str]) -> None:
+        """Find again what a daemon before this one left; see `Attachments.restore`."""
+        self._attachments.restore(running)
+
+
+def _matches(network: Network, wanted: Filters) -> bool:
+    checks: dict[str, Callable[[str], bool]] = {
+        "driver": lambda value: value == network.driver,
+        "name": lambda value: value in network.name,
+        "id": lambda value: network.id.startswith(value),
+        "scope": lambda value: value == "local",
+        "type": lambda value: (value == "builtin") is network.predefined,
+    }
+    return wanted.matches_labels(network.labels) and all(
+        any(check(value) for value in wanted[key]) for key, check in checks.items() if key in wanted
+    )
+
+
+def _check(wish: NetworkRequest) -> None:
+    """Refuse what cannot be made, in Docker's words."""
+    if not wish.name.strip():
+        raise BadParameterError("invalid network name: name is empty")
+    if wish.name in PREDEFINED or wish.name == "default":
+        raise ForbiddenError(f"operation is not permitted on predefined {wish.name} network ")
+    if wish.driver in ("host", "null"):
+        raise ForbiddenError(f'only one instance of "{wish.driver}" network is allowed')
+    if wish.driver != "bridge":
+        raise NotFoundError(
+            f'could not find plugin {wish.driver} in v1 plugin registry: plugin "{wish.driver}" not found'
+        )
+    if wish.ipam_driver not in ("", "default"):
+        raise NotFoundError(
+            f'could not find plugin {wish.ipam_driver} in v1 plugin registry: plugin "{wish.ipam_driver}" not found'
+        )
+    if wish.ingress or wish.scope == "swarm":
+        raise UnavailableError(NOT_A_MANAGER)
+    if wish.ipv6:
+        raise NotImplementedHereError("networks here have IPv4 addresses only: leave out --ipv6")
+    if wish.config_only:
+        raise NotImplementedHereError("networks that hold a configuration only are not made here")
+    if (mtu := wish.options.get(_MTU)) is not None and not mtu.isdigit():
+        raise BadParameterError(f'failed to parse {_MTU} value: {mtu} (strconv.Atoi: parsing "{mtu}": invalid syntax)')
+    bridge = wish.options.get(_BRIDGE_NAME, "")
+    if len(bridge) > 15 or "/" in bridge or bridge.strip() != bridge:
+        raise BadParameterError(f"invalid bridge name {bridge!r}: an interface's name has at most 15 characters")
+
+
+def until(filters: Filters) -> int | None:
+    """Return the moment of a filter `until`, in nanoseconds; None where there is none.
+
+    Raises
+    ------
+    BadParameterError
+        It is no time, or there are several.
+    """
+    if "until" not in filters:
+        return None
+    if len(filters["until"]) > 1:
+        raise BadParameterError("more than one until filter specified")
+    return moment(filters["until"][0])
