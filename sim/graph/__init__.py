@@ -27,7 +27,8 @@ The pieces:
   `add_journal(graph, ...)`, `add_directories(graph, ...)`: the same into a graph that is there already.
 - `store_graph(store)`, `archive_graph(file)`: all images of a store, or of a docker-archive, OCI archive or OCI layout;
   `add_store`, `add_archive`. Add the store first: containers added after it are joined to their images.
-- `follow(journal)`: the graph as operations happen.
+- `engine_graph(data_root)`, `add_engine`: the images and containers of an engine; `find_container` finds one of them.
+- `follow(journal)`: the graph as operations happen; `Follower` brings it up to date when it is asked.
 - `LayerGraph`: `nx` (the `networkx.MultiDiGraph`), `stack(name)`, `add_paths(stack, paths)`, `add_files(stack)`.
 - `Lab`: a bench for lessons: layers from a few words, a stack that is used and recorded, with a mount or without.
 - `cross_section(stack)`, `timeline(stack)`, `lookup_walk(stack, path)`, `copy_up(stack)`, `change_tree(before, after)`,
@@ -40,10 +41,11 @@ The pieces:
 """
 
 from sim.graph.archive import add_archive, archive_graph
+from sim.graph.engine import ContainerPlace, add_container, add_engine, container_places, engine_graph, find_container
 from sim.graph.entry import Entry, EntryType, Layer, Role
 from sim.graph.errors import GraphError, NameUnknown, SourceError
 from sim.graph.export import SCHEMA, file_list, to_dot, to_graphml, to_json
-from sim.graph.follow import advance, follow
+from sim.graph.follow import Follower, advance, follow
 from sim.graph.graph import Image, LayerGraph
 from sim.graph.history import Event, history
 from sim.graph.kinds import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, EdgeKind, NodeKind
@@ -64,7 +66,7 @@ from sim.graph.measures import (
     visible_bytes,
     waste,
 )
-from sim.graph.merge import Cell, Column, State, column, columns, merged
+from sim.graph.merge import Cell, Column, State, column, columns, listing, merged
 from sim.graph.replay import Replay
 from sim.graph.sources import add_directories, add_journal, add_store, directories_graph, journal_graph, store_graph
 from sim.graph.stack import LayerStack
@@ -95,12 +97,14 @@ __all__ = [
     "Box",
     "Cell",
     "Column",
+    "ContainerPlace",
     "Cost",
     "CrossSection",
     "EdgeKind",
     "Entry",
     "EntryType",
     "Event",
+    "Follower",
     "GraphError",
     "Image",
     "Lab",
@@ -119,7 +123,9 @@ __all__ = [
     "Timeline",
     "Waste",
     "add_archive",
+    "add_container",
     "add_directories",
+    "add_engine",
     "add_journal",
     "add_store",
     "advance",
@@ -127,6 +133,7 @@ __all__ = [
     "change_tree",
     "column",
     "columns",
+    "container_places",
     "copy_up",
     "copy_up_cost",
     "cross_section",
@@ -134,7 +141,9 @@ __all__ = [
     "directories_graph",
     "disk_bytes",
     "efficiency",
+    "engine_graph",
     "file_list",
+    "find_container",
     "follow",
     "heat",
     "history",
@@ -142,6 +151,7 @@ __all__ = [
     "image_dag",
     "journal_graph",
     "latency",
+    "listing",
     "lookup_depth",
     "lookup_walk",
     "merged",

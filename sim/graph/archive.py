@@ -13,7 +13,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -28,6 +28,7 @@ _PREFIX = os.fsdecode(marks.OCI_PREFIX)
 _OPAQUE = os.fsdecode(marks.OCI_OPAQUE)
 _NAME = "org.opencontainers.image.ref.name"
 _NESTED = 8  # how deep indexes may stand in indexes
+_LINKS = 40  # how many hard links are followed to the file itself
 
 
 def archive_graph(path: Path | str) -> LayerGraph:
@@ -55,12 +56,16 @@ def add_archive(graph: LayerGraph, path: Path | str) -> tuple[Image, ...]:
     """
     archive = _Archive(Path(path))
     images = []
-    for key, tags, diff_ids, blobs in archive.images():
+    for key, tags, diff_ids, blobs, commands in archive.images():
         layers = []
         for index, (diff_id, blob) in enumerate(zip(diff_ids, blobs, strict=True), 1):
             archive.need(blob, diff_id)
             name = f"{tags[0].removesuffix(':latest')} layer {index}" if tags else diff_id
-            layers.append(graph.layers.get(diff_id) or Layer(diff_id, name, Role.RO, archive.loader(blob)))
+            made = commands[index - 1] if index <= len(commands) else ""
+            layers.append(
+                graph.layers.get(diff_id)
+                or Layer(diff_id, name, Role.RO, archive.loader(blob), command=made, read=archive.reader(blob))
+            )
         images.append(graph.add_image(key, tags, layers[::-1]))
     return tuple(images)
 
@@ -97,6 +102,35 @@ def read_layer_tar(stream: IO[bytes]) -> Mapping[str, Entry]:
     for path in hidden:
         entries.setdefault(path, Entry(path, EntryType.WHITEOUT))
     return entries
+
+
+def _content(stream: IO[bytes], path: str, limit: int) -> bytes:
+    """Return the first bytes of a file of a layer's tar; the last one of its name counts, as when it is unpacked.
+
+    Raises
+    ------
+    SourceError
+        The tar cannot be read, or has no such file.
+    """
+    found: bytes | None = None
+    other = ""
+    try:
+        with tarfile.open(fileobj=_plain(stream), mode="r|", errors="surrogateescape") as tar:
+            for member in tar:
+                if _normal(member.name) != path:
+                    continue
+                content = tar.extractfile(member) if member.isreg() else None
+                found = content.read(limit) if content is not None else None
+                other = _normal(member.linkname) if member.islnk() else ""
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        raise SourceError(f"the layer cannot be read as a tar: {error}") from error
+    if found is None:
+        raise _Elsewhere(other) if other else SourceError(f"{path} is no regular file")
+    return found
+
+
+class _Elsewhere(Exception):  # noqa: N818 - reads as what happened
+    """The file is a hard link to this path of the same layer, which stands before it."""
 
 
 def _normal(name: str) -> str:
@@ -143,7 +177,7 @@ def _plain(stream: IO[bytes]) -> IO[bytes]:
     return buffered
 
 
-_Found = tuple[str, list[str], list[str], list[str]]
+_Found = tuple[str, list[str], list[str], list[str], list[str]]
 
 
 class _Archive:
@@ -205,6 +239,21 @@ class _Archive:
 
         return load
 
+    def reader(self, blob: str) -> Callable[[Entry, int], bytes]:
+        def read(entry: Entry, limit: int) -> bytes:
+            path = entry.path
+            for _ in range(_LINKS):
+                try:
+                    with self.open(blob) as stream:
+                        return _content(stream, path, limit)
+                except _Elsewhere as link:
+                    path = str(link)
+                except SourceError as error:
+                    raise SourceError(f"{self.path}: {blob}: {error}") from error
+            raise SourceError(f"{self.path}: {entry.path} is a hard link to hard links, too many to follow")
+
+        return read
+
     def images(self) -> Iterator[_Found]:
         try:
             if self.has("manifest.json"):
@@ -220,7 +269,8 @@ class _Archive:
 
     def _docker(self) -> Iterator[_Found]:
         for item in self.document("manifest.json"):
-            diff_ids = self.document(item["Config"])["rootfs"]["diff_ids"]
+            config = self.document(item["Config"])
+            diff_ids = config["rootfs"]["diff_ids"]
             if len(diff_ids) != len(item["Layers"]):
                 raise SourceError(
                     f"{self.path}: {len(item['Layers'])} layers, but the configuration has {len(diff_ids)}"
@@ -230,6 +280,7 @@ class _Archive:
                 item["RepoTags"] or [],
                 diff_ids,
                 item["Layers"],
+                _commands(config),
             )
 
     def _oci(self, index: Any, names: list[str], depth: int) -> Iterator[_Found]:
@@ -249,7 +300,13 @@ class _Archive:
             blobs = [_blob(layer["digest"]) for layer in document["layers"]]
             if len(diff_ids) != len(blobs):
                 continue  # an artifact that is no image: an attestation, a signature
-            yield document["config"]["digest"], tags, diff_ids, blobs
+            yield document["config"]["digest"], tags, diff_ids, blobs, _commands(config)
+
+
+def _commands(config: Any) -> list[str]:
+    """Return what made each layer, the lowest first, as the history tells: nothing where it does not add up."""
+    steps = [step.get("created_by") or "" for step in config.get("history") or () if not step.get("empty_layer")]
+    return steps if len(steps) == len(config.get("rootfs", {}).get("diff_ids") or ()) else []
 
 
 def _blob(digest: str) -> str:

@@ -17,7 +17,7 @@ from fusefs import marks
 from sim.graph.entry import Entry, EntryType, Layer, Role, join
 from sim.graph.errors import SourceError
 
-__all__ = ["directory_layer", "read_directory"]
+__all__ = ["directory_layer", "read_directory", "read_file"]
 
 _PREFIX = os.fsdecode(marks.OCI_PREFIX)
 _OPAQUE = os.fsdecode(marks.OCI_OPAQUE)
@@ -43,7 +43,13 @@ def directory_layer(path: Path, *, role: Role = Role.RO, name: str = "", key: st
     if not path.is_dir():
         raise SourceError(f"{path}: there is no such layer directory; name one that exists")
     real = path.resolve()
-    return Layer(key or str(real), name or real.name or "/", role, lambda: read_directory(real))
+    return Layer(
+        key or str(real),
+        name or real.name or "/",
+        role,
+        lambda: read_directory(real),
+        read=lambda entry, limit: read_file(real, entry, limit),
+    )
 
 
 def read_directory(root: Path) -> Mapping[str, Entry]:
@@ -61,6 +67,35 @@ def read_directory(root: Path) -> Mapping[str, Entry]:
     except OSError as error:
         raise SourceError(f"{root}: the layer cannot be read: {error.strerror} ({error.filename})") from error
     return entries
+
+
+def read_file(root: Path, entry: Entry, limit: int) -> bytes:
+    """Return the first bytes of a file of a layer directory.
+
+    Raises
+    ------
+    SourceError
+        It is not there as a regular file any more, or may not be read.
+    """
+    *directories, name = entry.path.strip("/").split("/")
+    at = -1
+    try:
+        at = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        for directory in directories:
+            # One name at a time, each no symlink: a layer is not trusted.
+            inner = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+            os.close(at)
+            at = inner
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        with os.fdopen(os.open(name, flags, dir_fd=at), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise SourceError(f"{entry.path}: this is no regular file any more")
+            return stream.read(limit)
+    except OSError as error:
+        raise SourceError(f"{entry.path}: the file cannot be read: {error.strerror}") from error
+    finally:
+        if at >= 0:
+            os.close(at)
 
 
 def _walk(root: str) -> Iterator[Entry]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from sim.graph.errors import SourceError
+
 __all__ = ["Entry", "EntryType", "Layer", "Role", "file_bytes", "join", "parent_of"]
 
 
@@ -138,6 +140,10 @@ class Layer:
         Gives the entries by path. Called once, when they are first asked for.
     size
         Bytes of file data, if known without reading the entries.
+    command
+        The instruction that made it, where an image's history tells; else "".
+    read
+        Gives the first bytes of a file of the layer: called with its entry and how many bytes at most.
     """
 
     def __init__(
@@ -148,12 +154,16 @@ class Layer:
         load: Callable[[], Mapping[str, Entry]],
         *,
         size: int | None = None,
+        command: str = "",
+        read: Callable[[Entry, int], bytes] | None = None,
     ) -> None:
         self.key = key
         self.name = name
         self.role = role
+        self.command = command
         self._load = load
         self._size = size
+        self._read = read
 
     def __repr__(self) -> str:
         """Show name and role."""
@@ -175,6 +185,18 @@ class Layer:
         for names in found.values():
             names.sort()
         return found
+
+    def content(self, entry: Entry, limit: int = 1 << 20) -> bytes:
+        """Return the first `limit` bytes of one of its files.
+
+        Raises
+        ------
+        SourceError
+            The layer is known by its journal only, or the file cannot be read any more.
+        """
+        if self._read is None or entry.type is not EntryType.FILE:
+            raise SourceError(f"{entry.path}: the content is not at hand, only what is known of it")
+        return self._read(entry, limit)
 
     def forget(self) -> None:
         """Forget what was reckoned from the entries: they have changed, as only those of a followed RW layer do."""

@@ -9,8 +9,11 @@ What is yielded is the one graph, changed in place: it belongs to the thread tha
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from fusefs.errors import JournalError
 from fusefs.journal import Journal
@@ -22,7 +25,7 @@ from sim.graph.replay import Replay
 from sim.graph.sources import add_journal
 from sim.graph.stack import LayerStack
 
-__all__ = ["advance", "follow"]
+__all__ = ["Follower", "advance", "follow"]
 
 _SUBTREES = frozenset(
     {
@@ -65,16 +68,91 @@ def follow(
     SourceError
         The journal cannot be read.
     """
-    graph = LayerGraph() if graph is None else graph
-    try:
-        with Journal(journal) as reader:
-            start = len(reader) if after is None else after
-            stack = add_journal(graph, reader, name=name, at=start)
-            for operation in reader.follow(after=start, poll=poll, timeout=timeout):
-                advance(graph, stack, operation)
-                yield operation, graph
-    except JournalError as error:
-        raise SourceError(str(error)) from error
+    with Follower(journal, name=name, graph=graph, after=after) as follower:
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            ended = follower.ended
+            for operation in follower.operations():
+                yield operation, follower.graph
+            if ended or (end is not None and time.monotonic() >= end):
+                return
+            time.sleep(poll)
+
+
+class Follower:
+    """A graph that keeps up with a journal, brought up to date when asked.
+
+    Parameters
+    ----------
+    journal, name, graph, after
+        As in `follow`.
+
+    Attributes
+    ----------
+    graph
+        The graph, changed in place.
+    stack
+        The container's or mount's stack in it.
+
+    Raises
+    ------
+    SourceError
+        The journal cannot be read.
+    """
+
+    def __init__(
+        self,
+        journal: Path | str,
+        *,
+        name: str = "mount",
+        graph: LayerGraph | None = None,
+        after: int | None = None,
+        image: str | None = None,
+    ) -> None:
+        self.graph = LayerGraph() if graph is None else graph
+        try:
+            self._journal = Journal(journal)
+        except JournalError as error:
+            raise SourceError(str(error)) from error
+        try:
+            start = len(self._journal) if after is None else after
+            self.stack = add_journal(self.graph, self._journal, name=name, at=start, image=image)
+        except (JournalError, SourceError) as error:
+            self._journal.close()
+            raise SourceError(str(error)) from error
+        self._number = start
+
+    @property
+    def ended(self) -> bool:
+        """Whether the recording has ended in order: nothing more will come."""
+        try:
+            return self._journal.closed
+        except JournalError as error:
+            raise SourceError(str(error)) from error
+
+    def operations(self) -> Iterator[Operation]:
+        """Yield the operations that have come since the last one, the graph being as it is after each."""
+        try:
+            for operation in self._journal.operations(after=self._number):
+                advance(self.graph, self.stack, operation)
+                self._number = operation.number
+                yield operation
+        except JournalError as error:
+            raise SourceError(str(error)) from error
+
+    def close(self) -> None:
+        """Close the journal; the graph stays as it is."""
+        self._journal.close()
+
+    def __enter__(self) -> Self:
+        """Enter a block at whose end the journal is closed."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the journal."""
+        self.close()
 
 
 def advance(graph: LayerGraph, stack: LayerStack, operation: Operation) -> None:

@@ -20,7 +20,7 @@ from enum import StrEnum
 
 from sim.graph.entry import Entry, EntryType, Layer, join
 
-__all__ = ["Cell", "Column", "State", "column", "columns", "merged"]
+__all__ = ["Cell", "Column", "State", "column", "columns", "listing", "merged"]
 
 
 class State(StrEnum):
@@ -100,17 +100,17 @@ def columns(layers: Sequence[Layer], *, under: str = "/") -> Iterator[Column]:
     while pending:
         current = pending.pop()
         yield current
-        places = _places(layers, current)
-        names: set[str] = set()
-        for place in places:
-            names.update(layers[place.position].children.get(place.path, ()))
-        found = []
-        for name in names:
-            inner = _look(layers, places, current.path, name)
-            if inner is not None:
-                found.append(inner)
-        found.sort(key=lambda item: item.path, reverse=True)
-        pending.extend(found)
+        pending.extend(reversed(listing(layers, current)))
+
+
+def listing(layers: Sequence[Layer], directory: Column) -> list[Column]:
+    """Return every path that any layer has right in a directory, in order of name, hidden ones among them."""
+    places = _places(layers, directory)
+    names: set[str] = set()
+    for place in places:
+        names.update(layers[place.position].children.get(place.path, ()))
+    found = (_look(layers, places, directory.path, name) for name in sorted(names))
+    return [item for item in found if item is not None]
 
 
 def column(layers: Sequence[Layer], path: str) -> Column | None:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusefs.errors import JournalError
 from fusefs.journal import Journal, JournalLayer
-from sim.graph.directory import directory_layer, read_directory
+from sim.graph.directory import directory_layer, read_directory, read_file
 from sim.graph.entry import Entry, Layer, Role
 from sim.graph.errors import SourceError
 from sim.graph.graph import Image, LayerGraph
@@ -27,6 +27,7 @@ from sim.graph.replay import Replay, first_state
 from sim.graph.stack import LayerStack
 
 if TYPE_CHECKING:
+    from sim.images import Layer as StoredLayer
     from sim.images import Store
 
 __all__ = ["add_directories", "add_journal", "add_store", "directories_graph", "journal_graph", "store_graph"]
@@ -129,7 +130,17 @@ def add_journal(
     layers = [lower[number] for number in sorted(lower)]
     if rw is not None:
         entries = _stamped(now, replay) if at is None and now is not None else replay.entries
-        layers.insert(0, Layer(f"{path.absolute()}#{name}", name, Role.RW, lambda: entries))
+        upper = rw.path
+        layers.insert(
+            0,
+            Layer(
+                f"{path.absolute()}#{name}",
+                name,
+                Role.RW,
+                lambda: entries,
+                read=lambda entry, limit: read_file(upper, entry, limit),
+            ),
+        )
     return graph.add_stack(LayerStack(name, tuple(layers), replay, past), image=image)
 
 
@@ -155,11 +166,12 @@ def add_store(graph: LayerGraph, store: Store) -> tuple[Image, ...]:
     added = []
     for image in reversed(store.images()):
         tags = [tag.familiar for tag in image.tags]
+        steps = [step for step in image.history if not step.empty_layer]
         layers = []
         for index, layer in enumerate(image.layers, 1):
             name = f"{tags[0].removesuffix(':latest')} layer {index}" if tags else layer.diff_id
-            known = graph.layers.get(layer.diff_id)
-            layers.append(known or Layer(layer.diff_id, name, Role.RO, _loader(layer.path), size=layer.size))
+            made = steps[index - 1].created_by if len(steps) == len(image.layers) else ""
+            layers.append(graph.layers.get(layer.diff_id) or _stored(layer, name, made))
         added.append(graph.add_image(image.id, tags, list(dict.fromkeys(reversed(layers)))))
     return tuple(added)
 
@@ -171,8 +183,17 @@ def store_graph(store: Store) -> LayerGraph:
     return graph
 
 
-def _loader(path: Path) -> Callable[[], Mapping[str, Entry]]:
-    return lambda: read_directory(path)
+def _stored(layer: StoredLayer, name: str, command: str) -> Layer:
+    path = layer.path
+    return Layer(
+        layer.diff_id,
+        name,
+        Role.RO,
+        lambda: read_directory(path),
+        size=layer.size,
+        command=command,
+        read=lambda entry, limit: read_file(path, entry, limit),
+    )
 
 
 def _lower(graph: LayerGraph, item: JournalLayer) -> Layer:
