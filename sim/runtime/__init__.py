@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         ContainerError,
         InvalidSpecError,
         NotRunningError,
+        PortError,
         UnknownUserError,
         UnsupportedError,
     )
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
     from sim.runtime.network import Bridge, create_bridge, delete_bridge, free_address, free_subnet, mac_of
     from sim.runtime.plug import next_interface, plug_in, unplug
     from sim.runtime.process import Process, Result
-    from sim.runtime.resolver import start_resolver, stop_resolver, write_names
+    from sim.runtime.resolver import Client, start_resolver, stop_resolver, write_names
     from sim.runtime.spec import (
         Bind,
         Interface,
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Bind",
     "Bridge",
+    "Client",
     "CommandNotExecutableError",
     "CommandNotFoundError",
     "Container",
@@ -109,6 +111,7 @@ __all__ = [
     "NotRunningError",
     "Overlay",
     "Port",
+    "PortError",
     "Process",
     "ProcessSpec",
     "Result",
@@ -150,7 +153,7 @@ _HOMES = {
     "etcfiles": ("host_resolv_conf", "update_hosts", "write_etc_files"),
     "network": ("Bridge", "create_bridge", "delete_bridge", "free_address", "free_subnet", "mac_of"),
     "plug": ("next_interface", "plug_in", "unplug"),
-    "resolver": ("start_resolver", "stop_resolver", "write_names"),
+    "resolver": ("Client", "start_resolver", "stop_resolver", "write_names"),
     "support": ("Finding", "examine"),
     "mounts": ("fork_mount",),
     "zygote": ("end_zygote", "start_zygote"),
@@ -165,6 +168,7 @@ _HOMES = {
         "ContainerError",
         "InvalidSpecError",
         "NotRunningError",
+        "PortError",
         "UnknownUserError",
         "UnsupportedError",
     ),

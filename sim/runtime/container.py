@@ -373,10 +373,14 @@ class Container:
         return Execution(spec, int(state["pid"]), int(state["pid_start"]), dict(state.get("cgroups") or {}), lives)
 
     def clean(self) -> None:
-        """Take away what a killed shim left: control groups and the socket, and say in its state that it ended."""
+        """Take away what a killed shim left: control groups, rules, the socket; and say in its state that it ended."""
         state = self._state()
         if self._lives("shim", state):
             return
+        if state.get("published"):
+            from sim.runtime import firewall
+
+            firewall.unpublish(str(state["published"]))
         group = self.group()
         if group is not None:
             group.kill()

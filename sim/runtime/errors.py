@@ -5,6 +5,7 @@
     ├── UnsupportedError            something that this machine cannot do; nothing was pretended
     ├── UnknownUserError            no such user or group in the container's own files
     ├── NotRunningError             the container's process has ended, or never began
+    ├── PortError                   a port cannot be published
     ├── CommandNotExecutableError   126: the command is there and cannot be run
     └── CommandNotFoundError        127: the command is not there
 
@@ -19,6 +20,7 @@ __all__ = [
     "ContainerError",
     "InvalidSpecError",
     "NotRunningError",
+    "PortError",
     "UnknownUserError",
     "UnsupportedError",
 ]
@@ -50,6 +52,14 @@ class UnknownUserError(ContainerError):
 
 class NotRunningError(ContainerError):
     """The container's process has ended, or was never started."""
+
+
+class PortError(ContainerError):
+    """A port cannot be published.
+
+    The text is what moby has after "driver failed programming external connectivity on endpoint NAME (ID): ", which
+    the engine puts before it: it knows both.
+    """
 
 
 class CommandNotExecutableError(ContainerError):

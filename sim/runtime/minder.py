@@ -230,6 +230,7 @@ class Minder:
             "started": time.time_ns(),
             "cgroups": self.world.group.directories if self.world.group else {},
             "cgroup": self.world.group.name if self.world.group else "",
+            "published": self.world.published,
             "ports": [[port.host_ip, port.host_port, port.container_port, port.protocol] for port in self.world.ports],
         }
         write_state(self.directory, self._state)

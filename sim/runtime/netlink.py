@@ -130,9 +130,10 @@ def _mac_bytes(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
 
 
-def set_link(name: str, *, up: bool = True, master: str | None = None) -> None:
-    """Bring an interface up or down; make it a port of a bridge."""
+def set_link(name: str, *, up: bool = True, master: str | None = None, mtu: int = 0) -> None:
+    """Bring an interface up or down; make it a port of a bridge; set the bytes of its largest packet."""
     body = _LINK_HEADER.pack(0, 0, _index(name), _IFF_UP if up else 0, _IFF_UP)
+    body += _attribute(_IFLA_MTU, mtu) if mtu else b""
     _request(_SETLINK, 0, body + (_attribute(_IFLA_MASTER, _index(master)) if master else b""))
 
 
@@ -151,13 +152,14 @@ def add_bridge(name: str, mac: str = "") -> bool:
     return True
 
 
-def add_pair(host_name: str, bridge: str, name: str, namespace: int, mac: str = "") -> None:
+def add_pair(host_name: str, bridge: str, name: str, namespace: int, mac: str = "", mtu: int = 0) -> None:
     """Make a pair of interfaces: one here as a port of a bridge, up; the other in the namespace of a descriptor."""
+    size = _attribute(_IFLA_MTU, mtu) if mtu else b""
     peer = _LINK_HEADER.pack(0, 0, 0, 0, 0) + _attribute(_IFLA_IFNAME, name) + _attribute(_IFLA_NET_NS_FD, namespace)
     if mac:
         peer += _attribute(_IFLA_ADDRESS, _mac_bytes(mac))
-    data = _attribute(_IFLA_INFO_DATA, _attribute(_VETH_INFO_PEER, peer))
-    body = _LINK_HEADER.pack(0, 0, 0, _IFF_UP, _IFF_UP) + _attribute(_IFLA_IFNAME, host_name)
+    data = _attribute(_IFLA_INFO_DATA, _attribute(_VETH_INFO_PEER, peer + size))
+    body = _LINK_HEADER.pack(0, 0, 0, _IFF_UP, _IFF_UP) + _attribute(_IFLA_IFNAME, host_name) + size
     body += _attribute(_IFLA_MASTER, _index(bridge))
     body += _attribute(_IFLA_LINKINFO, _attribute(_IFLA_INFO_KIND, b"veth") + data)
     _request(_NEWLINK, _CREATE | _EXCL, body)

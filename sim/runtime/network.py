@@ -1,21 +1,18 @@
 """Networks between containers: bridges, addresses, and what the host's packet filter does for them.
 
-Decided here and only here: which subnets and addresses are given out, and the firewall rules of a bridge. All rules of
-a bridge are in one nftables table of its own, so that it goes with the bridge and nobody else's rules are touched. Any
-thread may call; bridges and rules are those of the caller's network namespace.
+Decided here and only here: which subnets and addresses are given out, and how a bridge is made and removed; the rules
+that belong to it are decided in `firewall.py`. Any thread may call; bridges and rules are those of the caller's network
+namespace.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
-import shutil
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim.runtime import netlink
+from sim.runtime import firewall, netlink
 from sim.runtime.errors import ContainerError, UnsupportedError
 
 __all__ = ["Bridge", "create_bridge", "delete_bridge", "free_address", "free_subnet", "mac_of"]
@@ -43,6 +40,8 @@ class Bridge:
         Whether containers on it reach nothing beyond it.
     masquerade
         Whether what they send beyond it has the host's address.
+    mtu
+        Bytes of the largest packet; 0 leaves it to the kernel.
     """
 
     name: str
@@ -50,6 +49,7 @@ class Bridge:
     gateway: str
     internal: bool = False
     masquerade: bool = True
+    mtu: int = 0
 
 
 def free_subnet(used: Iterable[str] = ()) -> str:
@@ -120,15 +120,19 @@ def create_bridge(bridge: Bridge) -> tuple[str, ...]:
         if (here is None or index != here.index) and ipaddress.ip_interface(address).network.overlaps(network):
             raise ContainerError("Pool overlaps with other one on this address space")
     try:
-        made = netlink.add_bridge(bridge.name)
+        # Its own address: the kernel would take one of a container's, and another when that one goes, and then those
+        # that are left would send what is for the gateway to nobody, as long as they remember the old one.
+        made = netlink.add_bridge(bridge.name, mac_of(bridge.gateway) if network.version == 4 else "")
     except PermissionError as error:
         raise UnsupportedError("only root can make bridges: use the network none or host") from error
     except OSError as error:
         raise ContainerError(f"cannot make the bridge {bridge.name}: {error.strerror}") from error
     try:
         netlink.add_address(bridge.name, f"{bridge.gateway}/{network.prefixlen}")
-        netlink.set_link(bridge.name)
-        return _write_rules(bridge)
+        netlink.set_link(bridge.name, mtu=bridge.mtu)
+        if not bridge.internal:
+            _forwarding()
+        return firewall.guard(bridge.name, bridge.subnet, internal=bridge.internal, masquerade=bridge.masquerade)
     except BaseException:
         if made:
             delete_bridge(bridge)
@@ -138,56 +142,10 @@ def create_bridge(bridge: Bridge) -> tuple[str, ...]:
 def delete_bridge(bridge: Bridge) -> None:
     """Remove a bridge and its rules; one that is not there is no error."""
     netlink.delete_link(bridge.name)
-    with contextlib.suppress(ContainerError):
-        _nft(f"add table inet {_table(bridge)}\ndelete table inet {_table(bridge)}\n")
-
-
-def _table(bridge: Bridge) -> str:
-    return "layerlab_" + "".join(character if character.isalnum() else "_" for character in bridge.name)
-
-
-def _write_rules(bridge: Bridge) -> tuple[str, ...]:
-    """Write the bridge's table anew: NAT to the outside, and nothing into it but answers and its own."""
-    if bridge.internal:
-        beyond = f'iifname "{bridge.name}" oifname != "{bridge.name}" drop; oifname "{bridge.name}" drop;'
-        nat = ""
-    else:
-        _forwarding()
-        # What other bridges of containers send is dropped; what the host's neighbours send is not routed here anyhow.
-        beyond = f'iifname "{bridge.name}" accept; oifname "{bridge.name}" ct state established,related accept; '
-        beyond += f'oifname "{bridge.name}" drop;'
-        nat = f'ip saddr {bridge.subnet} oifname != "{bridge.name}" masquerade;' if bridge.masquerade else ""
-    table = _table(bridge)
-    rules = f"""
-        add table inet {table}
-        delete table inet {table}
-        table inet {table} {{
-            chain forward {{
-                type filter hook forward priority filter; policy accept;
-                iifname "{bridge.name}" oifname "{bridge.name}" accept;
-                {beyond}
-            }}
-            chain postrouting {{ type nat hook postrouting priority srcnat; policy accept; {nat} }}
-        }}
-    """
-    try:
-        _nft(rules)
-    except UnsupportedError as error:
-        return (f"{error}: containers of {bridge.name} reach each other, but nothing beyond",)
-    return ()
+    firewall.unguard(bridge.name)
 
 
 def _forwarding() -> None:
     path = Path("/proc/sys/net/ipv4/ip_forward")
     if path.read_text().strip() != "1":
         path.write_text("1")
-
-
-def _nft(script: str) -> None:
-    tool = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
-    if tool is None:
-        raise UnsupportedError("nft is missing: install it (Debian: nftables)")
-    done = subprocess.run([tool, "-f", "-"], input=script.encode(), capture_output=True)
-    if done.returncode:
-        text = done.stderr.decode(errors="replace").strip().splitlines()
-        raise ContainerError(f"nft refuses the rules of a bridge: {text[0] if text else done.returncode}")

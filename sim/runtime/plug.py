@@ -88,7 +88,7 @@ def _change(request: PlugRequest) -> list[str]:
         raise NotRunningError("the container is not running") from error
     host_name = interface.host_name or f"ve{request.pid}x{interface.name[-6:]}"[:15]
     if request.what == "plug":
-        netlink.add_pair(host_name, interface.bridge, interface.name, namespace, interface.mac)
+        netlink.add_pair(host_name, interface.bridge, interface.name, namespace, interface.mac, interface.mtu)
     syscalls.setns(namespace, syscalls.CLONE_NEWNET)
     os.close(namespace)
     if request.what == "plug":

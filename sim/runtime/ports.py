@@ -1,8 +1,9 @@
 """Published ports: listening on the host, and passing on what comes to the container.
 
 Decided here and only here: how a published port works. The sockets are bound before the container starts, so that a
-port in use stops it; a process of its own, forked from the shim and ended with it, passes the bytes on. As an ordinary
-user that process joins the container's network namespace, which nothing routes to. One thread; an event loop.
+port in use stops it; a process of its own, forked from the shim and ended with it, passes the bytes on. On a bridge the
+packet filter does that for whatever comes from elsewhere (`firewall.py`), and this process for the rest. As an ordinary
+user the process joins the container's network namespace, which nothing routes to. One thread; an event loop.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sim.runtime import syscalls
-from sim.runtime.errors import ContainerError
+from sim.runtime.errors import PortError
 from sim.runtime.spec import Port
 
 __all__ = ["Listener", "bind_ports", "serve_ports"]
@@ -41,31 +42,49 @@ def bind_ports(ports: tuple[Port, ...]) -> list[Listener]:
 
     Raises
     ------
-    ContainerError
+    PortError
         One is in use or may not be bound; none is bound then. In moby's words.
     """
     found: list[Listener] = []
     try:
         for port in ports:
-            family = socket.AF_INET6 if ":" in port.host_ip else socket.AF_INET
-            kind = socket.SOCK_DGRAM if port.protocol == "udp" else socket.SOCK_STREAM
-            bound = socket.socket(family, kind)
-            found.append(Listener(port, bound))
-            if port.protocol == "tcp":
-                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            bound.bind((port.host_ip, port.host_port))
-            if port.protocol == "tcp":
-                bound.listen(128)
-            bound.setblocking(False)
-            found[-1].port = replace(port, host_port=bound.getsockname()[1])
-    except OSError as error:
+            found.append(_bind(port))
+    except BaseException:
         for each in found:
             each.socket.close()
-        why = "port is already allocated" if error.errno == errno.EADDRINUSE else (error.strerror or "").lower()
-        raise ContainerError(f"Bind for {port.host_ip}:{port.host_port} failed: {why}") from error
+        raise
     return found
+
+
+def _bind(port: Port) -> Listener:
+    for number in range(port.host_port, max(port.host_port, port.host_last) + 1):
+        bound = _socket(port)
+        try:
+            bound.bind((port.host_ip, number))
+            if port.protocol == "tcp":
+                bound.listen(128)
+        except OSError as error:
+            bound.close()
+            if error.errno != errno.EADDRINUSE:
+                why = "cannot assign requested address" if error.errno == errno.EADDRNOTAVAIL else error.strerror
+                text = f"Bind for {port.host_ip}:{number} failed: {(why or '').lower()}"
+                raise PortError(text) from error
+            continue
+        bound.setblocking(False)
+        return Listener(replace(port, host_port=bound.getsockname()[1], host_last=0), bound)
+    if port.host_last > port.host_port:
+        raise PortError("all ports are allocated")
+    raise PortError(f"Bind for {port.host_ip}:{port.host_port} failed: port is already allocated")
+
+
+def _socket(port: Port) -> socket.socket:
+    family = socket.AF_INET6 if ":" in port.host_ip else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_DGRAM if port.protocol == "udp" else socket.SOCK_STREAM)
+    if port.protocol == "tcp":
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return bound
 
 
 def serve_ports(listeners: list[Listener], address: str, namespaces: int) -> int:

@@ -1,8 +1,9 @@
 """Name resolution between the containers of a network: a small DNS server on the bridge's own address.
 
 Decided here and only here: what a container's name resolves to. The names are in a file that the engine replaces as
-containers come and go; the server is a process of its own, so that names resolve while no engine runs. What it does not
-know it asks the host's own servers. Wire format: RFC 1035. One thread; an event loop.
+containers come and go; the server is a process of its own, so that names resolve while no engine runs. Who is on more
+than one network is known by its address here, and is told the names of the others too. What the server does not know it
+asks the servers that the asker wishes (`--dns`), else the host's own. Wire format: RFC 1035. One thread; an event loop.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import socket
 import struct
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from sim.runtime.errors import ContainerError
 from sim.runtime.stamp import process_start
 from sim.runtime.zygote import zygote
 
-__all__ = ["ResolverRequest", "answer", "serve_names", "start_resolver", "stop_resolver", "write_names"]
+__all__ = ["Client", "ResolverRequest", "answer", "serve_names", "start_resolver", "stop_resolver", "write_names"]
 
 _A, _PTR, _AAAA = 1, 12, 28
 _SECONDS = 600  #: how long an answer may be kept, as with Docker's own server
@@ -42,16 +43,56 @@ class ResolverRequest:
 
     directory: str
     address: str
+    forward: bool = True
 
 
-def write_names(directory: Path, names: Mapping[str, list[str]]) -> None:
-    """Replace the names of a network: each with the addresses of the containers that have it."""
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What is for one container alone.
+
+    Attributes
+    ----------
+    names
+        That it knows besides those of the network: of its other networks, and what it calls others (`--link`).
+    servers
+        Asked for what nobody here knows; without any, the host's.
+    """
+
+    names: Mapping[str, list[str]] = field(default_factory=dict)
+    servers: tuple[str, ...] = ()
+
+
+def write_names(
+    directory: Path, names: Mapping[str, list[str]], *, clients: Mapping[str, Client] | None = None
+) -> None:
+    """Replace the names of a network: each with the addresses of the containers that have it.
+
+    Parameters
+    ----------
+    directory
+        Of the network's server.
+    names
+        Of containers, their aliases and the beginnings of their IDs.
+    clients
+        What is for single containers, by their address on this network.
+    """
+    plain = {
+        "names": _lower(names),
+        "clients": {
+            address: {"names": _lower(client.names), "servers": list(client.servers)}
+            for address, client in (clients or {}).items()
+        },
+    }
     aside = directory / f"{_NAMES}.new"
-    aside.write_text(json.dumps({name.lower(): addresses for name, addresses in names.items()}))
+    aside.write_text(json.dumps(plain))
     aside.rename(directory / _NAMES)
 
 
-def start_resolver(directory: Path, address: str) -> None:
+def _lower(names: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {name.lower(): list(addresses) for name, addresses in names.items()}
+
+
+def start_resolver(directory: Path, address: str, *, forward: bool = True) -> None:
     """Start the server of a network, unless it runs already.
 
     Parameters
@@ -60,6 +101,8 @@ def start_resolver(directory: Path, address: str) -> None:
         Where the names are (`write_names`), and where the server says that it runs.
     address
         The bridge's own.
+    forward
+        Whether to ask others for what nobody here knows; not on an internal network, or it would be a way out.
 
     Raises
     ------
@@ -70,7 +113,7 @@ def start_resolver(directory: Path, address: str) -> None:
         return
     channel = zygote().fork()
     try:
-        channel.send(ResolverRequest(os.fspath(directory.resolve()), address))
+        channel.send(ResolverRequest(os.fspath(directory.resolve()), address, forward))
         reply, _ = channel.receive()
     except (OSError, EOFError) as error:
         raise ContainerError("the name server ended before it had begun") from error
@@ -174,18 +217,29 @@ class _Server:
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind((request.address, 53))
         self._listener.listen(16)
+        self._forward = request.forward
         self._names: dict[str, list[str]] = {}
+        self._clients: dict[str, dict[str, Any]] = {}
         self._stamp: tuple[int, int] = (0, 0)
         self._asked: dict[socket.socket, tuple[Any, float]] = {}
 
-    def _current(self) -> dict[str, list[str]]:
-        with contextlib.suppress(OSError, ValueError):
+    def _known(self, asker: str) -> Mapping[str, list[str]]:
+        """Return the names that a container knows, by its address."""
+        with contextlib.suppress(OSError, ValueError, KeyError):
             state = os.stat(f"{self._directory}/{_NAMES}")
             stamp = state.st_mtime_ns, state.st_ino
             if stamp != self._stamp:
-                self._names = json.loads(Path(self._directory, _NAMES).read_text())
-                self._stamp = stamp
-        return self._names
+                plain = json.loads(Path(self._directory, _NAMES).read_text())
+                self._names, self._clients, self._stamp = plain["names"], plain["clients"], stamp
+        client = self._clients.get(asker)
+        return {**self._names, **client["names"]} if client else self._names
+
+    def _upstream(self, asker: str) -> str | None:
+        """Return the server to ask for what nobody here knows; None where nobody is to be asked."""
+        if not self._forward:
+            return None
+        servers = self._clients.get(asker, {}).get("servers")
+        return str(servers[0]) if servers else _host_server()
 
     def run(self) -> None:
         while os.path.isdir(self._directory):
@@ -207,11 +261,11 @@ class _Server:
 
     def _take(self) -> None:
         packet, sender = self._socket.recvfrom(65535)
-        reply = answer(packet, self._current())
+        reply = answer(packet, self._known(sender[0]))
         if reply is not None:
             self._socket.sendto(reply, sender)
             return
-        upstream = _upstream()
+        upstream = self._upstream(sender[0])
         if upstream is None or len(self._asked) >= _MOST:
             self._socket.sendto(packet[:2] + b"\x80\x82" + packet[4:], sender)  # SERVFAIL
             return
@@ -227,13 +281,13 @@ class _Server:
 
     def _take_stream(self) -> None:
         """Answer one question over TCP, which is asked when an answer was too long."""
-        connection, _ = self._listener.accept()
+        connection, (asker, _) = self._listener.accept()
         with connection:
             connection.settimeout(2)
             (length,) = struct.unpack(">H", connection.recv(2))
             packet = connection.recv(length, socket.MSG_WAITALL)
-            reply = answer(packet, self._current())
-            upstream = _upstream()
+            reply = answer(packet, self._known(asker))
+            upstream = self._upstream(asker)
             if reply is None and upstream is not None:
                 with socket.create_connection((upstream, 53), timeout=2) as onward:
                     onward.sendall(struct.pack(">H", length) + packet)
@@ -243,7 +297,7 @@ class _Server:
                 connection.sendall(struct.pack(">H", len(reply)) + reply)
 
 
-def _upstream() -> str | None:
+def _host_server() -> str | None:
     """Return the host's first name server."""
     with contextlib.suppress(OSError):
         for line in Path("/etc/resolv.conf").read_text().splitlines():

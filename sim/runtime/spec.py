@@ -170,6 +170,8 @@ class Interface:
         "02:42:..."; "" lets the kernel choose.
     host_name
         The host's end, at most 15 characters; "" makes one up.
+    mtu
+        Bytes of the largest packet; 0 leaves it to the kernel. That of the bridge.
     """
 
     bridge: str
@@ -178,16 +180,21 @@ class Interface:
     name: str = "eth0"
     mac: str = ""
     host_name: str = ""
+    mtu: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port of the host that leads to one of the container (`-p`). `host_port` 0 takes any that is free."""
+    """A port of the host that leads to one of the container (`-p`).
+
+    `host_port` 0 takes any that is free; with `host_last` the first from `host_port` to that one which is.
+    """
 
     container_port: int
     host_port: int = 0
     host_ip: str = "0.0.0.0"
     protocol: str = "tcp"
+    host_last: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +359,8 @@ class ProcessSpec:
         for port in self.ports:
             if not (0 <= port.host_port <= 65535 and 0 < port.container_port <= 65535):
                 raise InvalidSpecError(f"invalid published port: {port.host_port}:{port.container_port}")
+            if port.host_last and not port.host_port <= port.host_last <= 65535:
+                raise InvalidSpecError(f"invalid range of published ports: {port.host_port}-{port.host_last}")
             if port.protocol not in ("tcp", "udp"):
                 raise InvalidSpecError(f"invalid protocol of a published port: {port.protocol}")
         if self.namespaces.user == "new" and not (self.uid_map and self.gid_map):

@@ -70,6 +70,7 @@ class World:
         self.warnings: list[str] = []
         self.group: ControlGroup | None = None
         self.ports: tuple[Port, ...] = ()
+        self.published = ""
         self._listeners: list[Listener] = []
         self._helpers: list[int] = []
 
@@ -125,6 +126,14 @@ class World:
         finally:
             os.close(first)
             self._listeners = []
+        if spec.interfaces:
+            from sim.runtime import firewall  # most containers publish nothing
+
+            try:
+                firewall.publish(str(os.getpid()), spec.interfaces[0].bridge, address, self.ports)
+                self.published = str(os.getpid())
+            except ContainerError:  # without such rules the process that was just forked passes everything on
+                firewall.unpublish(str(os.getpid()))
 
     def _outside(self, what: str, pid: int, namespaces: list[int]) -> None:
         spec = self.request.spec
@@ -136,7 +145,9 @@ class World:
             try:
                 for number, interface in enumerate(spec.interfaces):
                     host_name = interface.host_name or f"ve{pid}x{number}"
-                    netlink.add_pair(host_name, interface.bridge, interface.name, namespaces[0], interface.mac)
+                    netlink.add_pair(
+                        host_name, interface.bridge, interface.name, namespaces[0], interface.mac, interface.mtu
+                    )
             except OSError as error:
                 raise ContainerError(f"cannot plug the container into {interface.bridge}: {error.strerror}") from error
 
@@ -149,6 +160,10 @@ class World:
                 os.kill(helper, signal.SIGKILL)
                 os.waitpid(helper, 0)
         self._helpers = []
+        if self.published:
+            from sim.runtime import firewall
+
+            firewall.unpublish(self.published)
         if self.group is None:
             return False
         oom = self.group.out_of_memory()

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from sim.runtime import (
+    Client,
     Container,
     ContainerError,
     Interface,
@@ -95,6 +96,17 @@ def test_containers_reach_each_other(start: Any, box: Any, bridge: Bridge) -> No
         "for n in 1 2 3 4 5 6 7 8 9; do nc 10.213.7.2 80 && break; sleep 0.1; done", interfaces=plugged(bridge, 3)
     )
     assert text == "hello\n"
+
+
+def test_containers_that_come_and_go_disturb_nobody(start: Any, box: Any, bridge: Bridge) -> None:
+    container = start("sleep", "100", interfaces=plugged(bridge, 2))
+    ping = box.spec("ping", "-c", "1", "-W", "1", bridge.gateway)
+    own = Path("/sys/class/net/lltest0/address").read_text()
+    for mac in ("02:00:00:00:00:01", "fe:00:00:00:00:01"):
+        assert container.execution(ping).run(capture=True).code == 0
+        assert box.run("true", interfaces=(replace(plugged(bridge, 3)[0], mac=mac),)).code == 0
+        assert Path("/sys/class/net/lltest0/address").read_text() == own
+        assert container.execution(ping).run(capture=True).code == 0
 
 
 def test_two_bridges_are_apart(start: Any, box: Any, bridge: Bridge) -> None:
@@ -248,6 +260,55 @@ def test_names_are_resolved(box: Any, bridge: Bridge, tmp_path: Path) -> None:
     finally:
         stop_resolver(tmp_path)
     assert not (tmp_path / "resolver.json").exists()
+
+
+def test_names_for_one_container_alone(box: Any, bridge: Bridge, tmp_path: Path) -> None:
+    elsewhere = Client(names={"Far": ["10.99.0.2"]}, servers=("10.213.7.200",))
+    write_names(tmp_path, {"web": ["10.213.7.2"]}, clients={"10.213.7.5": elsewhere})
+    start_resolver(tmp_path, bridge.gateway, forward=False)
+    try:
+        (box.rootfs / "etc/resolv.conf").write_text("nameserver 10.213.7.1\noptions ndots:0 timeout:1 attempts:1\n")
+        look = "nslookup -type=a web; nslookup -type=a far; nslookup -type=a example.org; true"
+        text = box.sh(look, interfaces=plugged(bridge, 5))
+        assert "10.213.7.2" in text
+        assert "10.99.0.2" in text
+        assert "SERVFAIL" in text  # of an internal network nothing is asked elsewhere
+        assert "10.99.0.2" not in box.sh(look, interfaces=plugged(bridge, 6))
+    finally:
+        stop_resolver(tmp_path)
+
+
+def test_what_nobody_here_knows_is_asked_of_the_servers_wished_for(debian: Any, bridge: Bridge, tmp_path: Path) -> None:
+    write_names(tmp_path, {}, clients={"10.213.7.5": Client(servers=("10.213.7.3",))})
+    start_resolver(tmp_path, bridge.gateway)
+    code = """
+        import socket
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind(("", 53))
+        packet, sender = server.recvfrom(512)
+        server.sendto(packet[:2] + b"\\x81\\x83" + packet[4:], sender)
+    """
+    spec = debian.spec("/usr/bin/python3", "-Ic", textwrap.dedent(code), interfaces=plugged(bridge, 3))
+    (tmp_path / "server").mkdir()
+    server = Container.create(tmp_path / "server", spec)
+    server.start()
+    try:
+        ask = f"""
+            import socket
+            asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            asker.settimeout(1)
+            for _ in range(9):
+                asker.sendto({query("far.example.org", 1)!r}, ("10.213.7.1", 53))
+                try:
+                    print(asker.recv(512)[:4].hex())
+                    break
+                except TimeoutError:
+                    pass
+        """
+        assert debian.python(ask, interfaces=plugged(bridge, 5)) == "00078183"
+    finally:
+        server.stop(timeout=0)
+        stop_resolver(tmp_path)
 
 
 def query(name: str, kind: int) -> bytes:
