@@ -37,7 +37,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "journal": ("sim.cli.journal", "Show the operations that a mount recorded."),
     "figure": ("sim.cli.figure", "Draw a figure from a journal."),
     "daemon": ("sim.cli.daemon", "Be the process that keeps images and containers, and serves Docker's API."),
+    "predict": ("sim.cli.predict", "Predict what a stack becomes, then see what the real union did."),
     "lesson": ("sim.cli.lesson", "Lessons with exercises that check themselves."),
+    "explore": ("sim.cli.explore", "Look around in the layers of an image, a container, a file or directories."),
     "doctor": ("sim.cli.doctor", "Say what this machine can do, and what to install for the rest."),
 }
 
