@@ -21,6 +21,7 @@ _STATUS: dict[tuple[str, str], int] = {
     ("sim.engine.errors", "ConflictError"): 409,
     ("sim.engine.errors", "NotModifiedError"): 304,
     ("sim.engine.errors", "ForbiddenError"): 403,
+    ("sim.engine.errors", "UnauthorizedError"): 401,
     ("sim.engine.errors", "NotImplementedHereError"): 501,
     ("sim.engine.errors", "UnavailableError"): 503,
     ("sim.engine.errors", "EngineError"): 500,

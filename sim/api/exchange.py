@@ -165,19 +165,23 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """An answer that is written bit by bit; its head is sent at once.
+    """An answer that is written bit by bit.
 
     Attributes
     ----------
     produce
         Called with the function that writes: each call sends what it is given. That function raises `ClientGoneError`.
         An exception of `produce` cuts the answer off, so that the client sees that it is not whole.
+    late
+        Whether the head is sent with the first bit only, not at once: an exception before that becomes an answer with
+        its own status, as if nothing had been begun.
     """
 
     produce: Callable[[Write], object]
     content_type: str = "application/json"
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,20 +256,28 @@ class _Connection:
 
     def _stream(self, answer: Streamed, bodyless: bool) -> bool:
         """Send an answer bit by bit; tell whether it came to its end."""
-        self._send(self._head(answer, [(b"Transfer-Encoding", b"chunked")]))
+        head: list[h11.Event] = [self._head(answer, [(b"Transfer-Encoding", b"chunked")])]
         if bodyless:
-            self._send(h11.EndOfMessage())
+            self._send(*head, h11.EndOfMessage())
             return True
+        if not answer.late:
+            self._send(head.pop())
 
         def write(data: bytes | memoryview) -> None:
             if data:
-                self._send(h11.Data(data=bytes(data)))
+                self._send(*head, h11.Data(data=bytes(data)))
+                head.clear()
 
         try:
             answer.produce(write)
+            if head:
+                self._send(head.pop())
         except ClientGoneError:
             return False
         except Exception as error:
+            if head:
+                self._plain(answer_to(error), bodyless)
+                return True
             # The status is sent already: all that can be done is not to end it in order.
             answer_to(error)
             _log.warning("an answer was cut off: %s", error)

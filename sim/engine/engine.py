@@ -18,7 +18,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sim.engine.database import EngineDatabase
 from sim.engine.errors import UnavailableError
@@ -26,6 +28,7 @@ from sim.engine.events import Events
 from sim.engine.images import Images
 from sim.engine.networks import Networks
 from sim.engine.system import System
+from sim.engine.transfers import Transfers
 from sim.engine.volumes import Volumes
 from sim.images import Store, Use
 from sim.images.daemonjson import DaemonSettings
@@ -62,6 +65,7 @@ class Engine:
             undo.callback(self.database.close)
             self.system = System(self)
             self.images = Images(self)
+            self.transfers = Transfers(self)
             self.volumes = Volumes(self)
             self.networks = Networks(self)
             self._closing = undo.pop_all()
@@ -99,6 +103,17 @@ class Engine:
         """Return the containers, stopped ones too, that have a volume."""
         containers = getattr(self, "containers", None)
         return tuple(containers.names_using_volume(name)) if containers is not None else ()
+
+    def connect_network(self, container: str, network: str, wish: Mapping[str, Any]) -> None:
+        """Put a container, running or not, on one more network."""
+        self._containers().connect(container, self.networks.get(network).name, wish)
+
+    def disconnect_network(self, container: str, network: str, *, force: bool = False) -> None:
+        """Take a container, running or not, off a network."""
+        self._containers().disconnect(container, self.networks.get(network).name, force=force)
+
+    def _containers(self) -> Any:
+        return getattr(self, "containers", None)
 
     def tell_reload(self) -> None:
         """Say that the settings were read again."""

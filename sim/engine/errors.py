@@ -8,6 +8,8 @@ Each text is what Docker's daemon says in that place, since clients show it and 
     ├── ConflictError        it makes sense, but not in the state that the thing is in
     ├── NotModifiedError     it is so already
     ├── ForbiddenError       it may not be done
+    ├── UnauthorizedError    a registry does not know who asks
+    ├── CancelledError       nobody waits for it any more
     ├── NotImplementedHereError   what this engine, or this machine, does not have
     └── UnavailableError     the engine cannot do it now
 
@@ -19,12 +21,14 @@ from __future__ import annotations
 __all__ = [
     "NOT_A_MANAGER",
     "BadParameterError",
+    "CancelledError",
     "ConflictError",
     "EngineError",
     "ForbiddenError",
     "NotFoundError",
     "NotImplementedHereError",
     "NotModifiedError",
+    "UnauthorizedError",
     "UnavailableError",
 ]
 
@@ -65,3 +69,11 @@ class NotImplementedHereError(EngineError):
 
 class UnavailableError(EngineError):
     """A request that cannot be met now."""
+
+
+class UnauthorizedError(EngineError):
+    """A registry does not take who asks for who they say they are."""
+
+
+class CancelledError(EngineError):
+    """What was asked for was given up, since nobody waits for it any more."""

@@ -89,7 +89,7 @@ class Filters:
             return True
         if all(value in ("0", "false", "False", "FALSE", "f", "F") for value in found):
             return False
-        raise BadParameterError(f"invalid filter '{key}={list(found)}'")
+        raise BadParameterError(f"invalid filter '{key}=[{' '.join(found)}]'")
 
     def matches_labels(self, labels: Mapping[str, str], key: str = "label") -> bool:
         """Tell whether labels fit: each `name` must be there, each `name=value` must be so."""

@@ -136,7 +136,7 @@ class Images:
             wanted=lambda image: image.id in chosen,
         )
         self._tell_removed(pruned.removed, "")
-        self.tell("prune", "", "", {"reclaimed": str(pruned.collected.layer_bytes)})
+        self._engine.events.tell("image", "prune", "", {"reclaimed": str(pruned.collected.layer_bytes)})
         return pruned
 
     def uses(self) -> tuple[Use, ...]:
@@ -177,15 +177,20 @@ class Images:
             self.tell("load", image.id, image.id)
         return images
 
-    def tell(self, action: str, image: str, name: str, more: dict[str, str] | None = None) -> None:
+    def parent(self, image: Image) -> Image | None:
+        """Return the image that one was built on here, if it is still there."""
+        if image.parent is None:
+            return None
+        with contextlib.suppress(NoImageError):
+            return self._store.image(image.parent)
+        return None
+
+    def tell(self, action: str, image: str, name: str, *, actor: str = "") -> None:
         """Tell of something that happened to an image."""
         attributes: dict[str, str] = {}
-        if image:
-            with contextlib.suppress(NoImageError):  # it was removed
-                attributes |= self._store.image(image).labels
-        self._engine.events.tell(
-            "image", action, image, {**attributes, **({"name": name} if name else {}), **(more or {})}
-        )
+        with contextlib.suppress(NoImageError):  # it was removed
+            attributes |= self._store.image(image).labels
+        self._engine.events.tell("image", action, actor or image, {**attributes, "name": name})
 
     def _tell_removed(self, removed: Iterable[Removed], image: str) -> None:
         for item in removed:

@@ -48,6 +48,11 @@ class System:
             return "0"
 
     @property
+    def storage_driver(self) -> str:
+        """What mounts containers, by the name that people give."""
+        return self._engine.settings.storage_driver or "auto"
+
+    @property
     def kernel(self) -> str:
         """The version of the kernel."""
         return os.uname().release

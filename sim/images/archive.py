@@ -93,7 +93,8 @@ def save(
         chosen: dict[str, tuple[Image, list[Reference]]] = {}
         for name in names:
             for image, tags in _named(store, name):
-                chosen.setdefault(image.id, (image, []))[1].extend(tags)
+                known = chosen.setdefault(image.id, (image, []))[1]
+                known.extend(tag for tag in tags if tag not in known)
                 lease.add(*_blobs_of(store, image))
         _write(store, list(chosen.values()), write, form)
 
@@ -195,7 +196,7 @@ def load(store: Store, chunks: Iterable[bytes], *, tell: Listener = silent) -> l
     chunks
         The archive's bytes as they come, compressed or not.
     tell
-        Is told of each image once it is there.
+        Is told of each image once it is there, by each name that the archive has for it.
 
     Returns
     -------
@@ -215,8 +216,11 @@ def load(store: Store, chunks: Iterable[bytes], *, tell: Listener = silent) -> l
             images = _load_oci(store, contents, lease, tell)
         else:
             raise ContentError("this is no image archive: it has neither manifest.json nor index.json")
-        for image, _ in images:
-            tell(Progress(Stage.LOADED, text=image.name))
+        for image, tags in images:
+            for tag in tags:
+                tell(Progress(Stage.LOADED, image.id, text=Reference.parse(tag).familiar))
+            if not tags:
+                tell(Progress(Stage.LOADED, image.id))
         return [image for image, _ in images]
 
 

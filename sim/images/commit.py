@@ -98,6 +98,7 @@ def import_tar(
     changes: Iterable[str] = (),
     message: str = "",
     created: str | None = None,
+    architecture: str | None = None,
 ) -> Image:
     """Make an image of one layer from the tar of a root filesystem.
 
@@ -109,6 +110,8 @@ def import_tar(
         Instructions that make its settings, see `apply_changes`.
     message
         What its history says.
+    architecture
+        What it is for, by the name that images use; this machine's where None.
 
     Raises
     ------
@@ -117,7 +120,9 @@ def import_tar(
     """
     settings = apply_changes({}, changes)
     shown = message or f"Imported from {source if isinstance(source, Path) else '-'}"
-    return image_from_rootfs(store, source, tags=tags, settings=settings, message=shown, created=created)
+    return image_from_rootfs(
+        store, source, tags=tags, settings=settings, message=shown, created=created, machine=architecture
+    )
 
 
 def export(view: Path, write: Callable[[bytes | memoryview], object], *, skip: frozenset[bytes] = frozenset()) -> None:

@@ -79,6 +79,7 @@ def image_from_rootfs(
     message: str = "",
     created_by: str = "",
     modified: int | None = None,
+    machine: str | None = None,
 ) -> Image:
     """Make an image of one layer from a whole root filesystem.
 
@@ -94,6 +95,8 @@ def image_from_rootfs(
         What its history says about it.
     modified
         With a directory: a time in nanoseconds that nothing in it is later than.
+    machine
+        The architecture that it is for; this machine's where None.
 
     Raises
     ------
@@ -116,6 +119,7 @@ def image_from_rootfs(
             created_by=created_by,
             comment=message,
             lease=lease,
+            machine=machine,
         )
 
 
@@ -141,11 +145,12 @@ def image_from_layers(
     comment: str = "",
     author: str = "",
     lease: Lease | None = None,
+    machine: str | None = None,
 ) -> Image:
     """Make an image of layers that are in the store, bottom first, without a parent."""
     steps = [History(created=created, created_by=created_by, comment=comment, author=author) for _ in layers]
     configuration = Configuration(
-        architecture=architecture(),
+        architecture=machine or architecture(),
         os="linux",
         rootfs=RootFs(diff_ids=[layer.diff_id for layer in layers]),
         config=dict(settings or {}),

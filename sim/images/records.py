@@ -79,6 +79,20 @@ CREATE TABLE hold (                             -- layers that a container needs
 ) WITHOUT ROWID;
 """
 
+_STEPS = """
+CREATE TABLE step (                             -- which command of a build made an image from its parent
+    image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE,
+    command TEXT NOT NULL,                      -- a JSON list
+    parent TEXT NOT NULL,                       -- empty for none
+    PRIMARY KEY (parent, image, command)
+) WITHOUT ROWID;
+CREATE INDEX step_image ON step(image);
+CREATE INDEX image_parent ON image(parent);
+"""
+
+#: When a name was given (RFC 3339).
+_TAG_TIMES = "ALTER TABLE tag ADD COLUMN tagged TEXT NOT NULL DEFAULT ''"
+
 
 class Records(Database):
     """The database of one store.
@@ -98,6 +112,6 @@ class Records(Database):
 
     def __init__(self, path: Path, *, sync: bool = False) -> None:
         try:
-            super().__init__(path, (_TABLES,), "image store", sync=sync)
+            super().__init__(path, (_TABLES, _STEPS, _TAG_TIMES), "image store", sync=sync)
         except DatabaseError as error:
             raise StoreError(str(error)) from None

@@ -8,6 +8,7 @@ processes may share one store.
 from __future__ import annotations
 
 import functools
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from sim.images.documents import (
     check_layer_count,
     describe,
     encode,
+    now,
     parse_config,
     parse_manifest,
 )
@@ -299,6 +301,21 @@ class Store(LayerStore):
                 break
         return tuple(directories)
 
+    # -- steps of builds
+
+    def record_step(self, image: str, parent: str, command: Sequence[str]) -> None:
+        """Remember which command of a build made an image from its parent, empty for none; removed with the image."""
+        with self.records.change() as change:
+            change.execute(
+                "INSERT OR IGNORE INTO step VALUES (?, ?, ?)", (image, json.dumps(list(command)), parent)
+            )
+            change.execute("UPDATE image SET parent = ? WHERE id = ? AND parent IS NULL", (parent or None, image))
+
+    def steps(self, parent: str) -> list[tuple[str, list[str]]]:
+        """Return the images that a build's steps made from one, empty for none, and by which commands."""
+        found = self.records.rows("SELECT image, command FROM step WHERE parent = ?", parent)
+        return [(image, json.loads(command)) for image, command in found]
+
     # -- names
 
     def tag(self, image: Image | str, name: str | Reference) -> None:
@@ -326,7 +343,13 @@ class Store(LayerStore):
         with self.records.change() as change:
             if not change.execute("SELECT 1 FROM image WHERE id = ?", (image,)).fetchone():
                 raise NotFoundError(f"No such image: {image}")
-            change.execute("INSERT OR REPLACE INTO tag VALUES (?, ?, ?)", (reference.repository, reference.tag, image))
+            change.execute(
+                "INSERT OR REPLACE INTO tag VALUES (?, ?, ?, ?)", (reference.repository, reference.tag, image, now())
+            )
+
+    def last_tagged(self, image: str) -> str:
+        """Return when an image, by its ID, was last given a name (RFC 3339); empty where it has none."""
+        return str(self.records.rows("SELECT coalesce(max(tagged), '') FROM tag WHERE image = ?", image)[0][0])
 
     def names_changed(self) -> None:
         """Write what other tools read after names were changed or removed."""

@@ -141,6 +141,11 @@ class RegistryClient:
         """Return the repositories of the registry."""
         return list(self._list("/v2/_catalog", "registry:catalog:*", "repositories"))
 
+    def search(self, word: str, limit: int) -> bytes:
+        """Return what the registry's older search interface answers, a JSON document."""
+        query = urlencode({"q": word, "n": limit})
+        return bytes(self._session.request("GET", f"/v1/search?{query}", "", limit=LARGEST_DOCUMENT).content)
+
     def _list(self, url: str, scope: str, field: str) -> Iterator[str]:
         """Follow the pages of a list."""
         seen: set[str] = set()
