@@ -223,21 +223,20 @@ def clear(home: Path) -> None:
         if entry.name == MARKER:
             continue
         if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, onerror=_make_writable_and_retry)
+            _remove_tree(entry.path)
         else:
             os.unlink(entry.path)
 
 
-def _make_writable_and_retry(function: Callable[[str], object], path: str, error: object) -> None:
-    """Remove what lies in a directory without write permission, as the work directory of overlayfs is."""
-    for one in (os.path.dirname(path), path):
-        with contextlib.suppress(OSError):
-            if stat.S_ISDIR(os.lstat(one).st_mode):
-                os.chmod(one, 0o700)
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    else:
-        os.unlink(path)
+def _remove_tree(top: str) -> None:
+    """Remove a directory, also one in which nobody may look, as the work directory of overlayfs is."""
+    os.chmod(top, 0o700)
+    for directory, names, _ in os.walk(top):
+        for name in names:
+            inside = os.path.join(directory, name)
+            if not os.path.islink(inside):
+                os.chmod(inside, 0o700)  # before it is walked into
+    shutil.rmtree(top)
 
 
 def mounts_below(home: Path) -> list[Path]:
