@@ -1,13 +1,16 @@
 """The entry point of the `layerlab` command: which sub-commands there are, and how it ends.
 
-Decided here and only here: the names of the sub-commands and the modules that they are in (imported only when one of
-them runs, so that `layerlab --help` is quick), the exit statuses, and that an error is one line on standard error:
+Decided here and only here: the options before the command, the exit statuses, and that an error is one line on standard
+error. Which commands there are is in `sim.cli.table`; a command's module is imported only when it runs, so that
+`layerlab --help` is quick.
 
     0    done
     1    it could not be done; the line names the thing and the mend
     2    wrong usage
     130  interrupted with Ctrl-C; for another signal 128 and its number
     141  the reader of the output went away (`layerlab journal FILE | head`)
+
+Commands that the docker command has too end with its words and its statuses instead (`sim.cli.failure`).
 
 Anything else that is raised is a defect of the program, and its traceback is shown. One thread.
 """
@@ -20,28 +23,15 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
+from sim.cli.failure import Failure
 from sim.cli.interrupt import InterruptedBySignal
+from sim.cli.table import COMMANDS, SECTIONS
 
 __all__ = ["COMMANDS", "LazyGroup", "cli", "main", "run"]
-
-#: name -> (module, line in the help), in the order in which the help lists them.
-COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("sim.cli.demo", "Build two images, run a container on one, and show all that happened to its layers."),
-    "mount": ("sim.cli.mount", "Mount a stack of directories as one tree."),
-    "umount": ("sim.cli.umount", "Undo a mount."),
-    "layers": ("sim.cli.layers", "Work on layer directories: convert their marks."),
-    "journal": ("sim.cli.journal", "Show the operations that a mount recorded."),
-    "figure": ("sim.cli.figure", "Draw a figure from a journal."),
-    "daemon": ("sim.cli.daemon", "Be the process that keeps images and containers, and serves Docker's API."),
-    "predict": ("sim.cli.predict", "Predict what a stack becomes, then see what the real union did."),
-    "lesson": ("sim.cli.lesson", "Lessons with exercises that check themselves."),
-    "explore": ("sim.cli.explore", "Look around in the layers of an image, a container, a file or directories."),
-    "doctor": ("sim.cli.doctor", "Say what this machine can do, and what to install for the rest."),
-}
 
 #: Base classes of errors whose text is made to be shown to people, as (module, name).
 _FOR_PEOPLE = (
@@ -51,6 +41,7 @@ _FOR_PEOPLE = (
     ("sim.runtime.errors", "ContainerError"),
     ("sim.graph.errors", "GraphError"),
     ("sim.course.errors", "CourseError"),
+    ("sim.bench.errors", "BenchError"),
 )
 
 
@@ -61,7 +52,7 @@ class _ReaderGone(Exception):  # noqa: N818 - reads as what happened
 class LazyGroup(click.Group):
     """A group whose sub-commands are imported when they are asked for.
 
-    The module of the sub-command `NAME` has its command under the name `command`.
+    The module of a sub-command has it under the name `command` where the table gives no other.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -72,7 +63,8 @@ class LazyGroup(click.Group):
         """Import a sub-command; None if there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute or "command")
         assert isinstance(command, click.Command)
         return command
 
@@ -85,8 +77,14 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of sub-commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+        sections: list[tuple[str, list[tuple[str, str]]]] = []
+        for name, (_, line) in COMMANDS.items():
+            if name in SECTIONS:
+                sections.append((SECTIONS[name], []))
+            sections[-1][1].append((name, line))
+        for heading, lines in sections:
+            with formatter.section(heading):
+                formatter.write_dl(lines)
 
 
 @click.group(
@@ -96,10 +94,23 @@ class LazyGroup(click.Group):
     no_args_is_help=False,
     invoke_without_command=True,
 )
-@click.option("--version", is_flag=True, help="Print the version and end.")
+@click.option(
+    "-H", "--host", multiple=True, metavar="ADDRESS", help="The engine to talk to: unix:///path or tcp://host:port."
+)
+@click.option("--config", metavar="DIR", default="", help="Where the user's config.json is; by default ~/.docker.")
+@click.option("-D", "--debug", is_flag=True, hidden=True)
+@click.option("-l", "--log-level", metavar="WORD", default="info", hidden=True)
+@click.option("-c", "--context", "context_name", metavar="NAME", default="", hidden=True)
+@click.option("--tls/--no-tls", help="Encrypt what goes over TCP.", default=False)
+@click.option("--tlsverify", is_flag=True, help="Encrypt it, and check the engine's certificate.")
+@click.option("--tlscacert", metavar="FILE", default="", help="Authority that signed the engine's certificate.")
+@click.option("--tlscert", metavar="FILE", default="", help="Our own certificate.")
+@click.option("--tlskey", metavar="FILE", default="", help="Its key.")
+@click.option("-v", "--version", is_flag=True, help="Print the version and end.")
 @click.pass_context
-def cli(ctx: click.Context, version: bool) -> None:
+def cli(ctx: click.Context, version: bool, **settings: Any) -> None:
     """A small, real Docker whose every filesystem operation can be seen."""
+    ctx.obj = settings
     if version:
         from importlib.metadata import version as installed
 
@@ -142,6 +153,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         result = cli.main(arguments, prog_name="layerlab", standalone_mode=False)
         sys.stdout.flush()
+    except Failure as failure:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            if failure.text:
+                print(failure.text, file=sys.stderr, flush=True)
+        return failure.status
     except click.UsageError as error:
         place = error.ctx.command_path if error.ctx else "layerlab"
         command = "" if place == "layerlab" else f"{place.removeprefix('layerlab ')}: "

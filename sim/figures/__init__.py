@@ -14,9 +14,11 @@
 `sim.graph`; how it looks is decided here. Importing this package does not import matplotlib.
 """
 
+from sim.figures.bars import Bar, Bars, bars
 from sim.figures.catalogue import FIGURES, draw
 from sim.figures.copy_up import copy_up
 from sim.figures.cross_section import cross_section
+from sim.figures.curves import Curve, Curves, Dot, curves
 from sim.figures.icicle import icicle
 from sim.figures.image_dag import image_dag
 from sim.figures.latency import latency
@@ -32,10 +34,17 @@ __all__ = [
     "DARK",
     "FIGURES",
     "LIGHT",
+    "Bar",
+    "Bars",
+    "Curve",
+    "Curves",
+    "Dot",
     "Theme",
+    "bars",
     "change_tree",
     "copy_up",
     "cross_section",
+    "curves",
     "draw",
     "heat",
     "icicle",
