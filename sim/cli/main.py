@@ -101,14 +101,14 @@ class LazyGroup(click.Group):
 @click.option("-D", "--debug", is_flag=True, hidden=True)
 @click.option("-l", "--log-level", metavar="WORD", default="info", hidden=True)
 @click.option("-c", "--context", "context_name", metavar="NAME", default="", hidden=True)
-@click.option("--tls/--no-tls", help="Encrypt what goes over TCP.", default=False)
+@click.option("--tls", is_flag=True, help="Encrypt what goes over TCP.")
 @click.option("--tlsverify", is_flag=True, help="Encrypt it, and check the engine's certificate.")
 @click.option("--tlscacert", metavar="FILE", default="", help="Authority that signed the engine's certificate.")
 @click.option("--tlscert", metavar="FILE", default="", help="Our own certificate.")
 @click.option("--tlskey", metavar="FILE", default="", help="Its key.")
 @click.option("-v", "--version", is_flag=True, help="Print the version and end.")
 @click.pass_context
-def cli(ctx: click.Context, version: bool, **settings: Any) -> None:
+def cli(ctx: click.Context, /, version: bool, **settings: Any) -> None:
     """A small, real Docker whose every filesystem operation can be seen."""
     ctx.obj = settings
     if version:

@@ -1,0 +1,1 @@
+"""How answers are shown: tables, sizes, durations, progress, templates for rows."""
