@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("sim.cli.predict", "Predict what a stack becomes, then see what the real union did."),
     "lesson": ("sim.cli.lesson", "Lessons with exercises that check themselves."),
     "grade": ("sim.cli.grade", "Grade a union filesystem that somebody wrote, in any language."),
+    "bench": ("sim.cli.bench", "Measure what copy-up costs, storage drivers side by side."),
     "doctor": ("sim.cli.doctor", "Say what this machine can do, and what to install for the rest."),
     "daemon": ("sim.cli.daemon", "Be the process that keeps images and containers, and serves Docker's API."),
     "predict": ("sim.cli.predict", "Predict what a stack becomes, then see what the real union did."),
