@@ -306,9 +306,7 @@ class Store(LayerStore):
     def record_step(self, image: str, parent: str, command: Sequence[str]) -> None:
         """Remember which command of a build made an image from its parent, empty for none; removed with the image."""
         with self.records.change() as change:
-            change.execute(
-                "INSERT OR IGNORE INTO step VALUES (?, ?, ?)", (image, json.dumps(list(command)), parent)
-            )
+            change.execute("INSERT OR IGNORE INTO step VALUES (?, ?, ?)", (image, json.dumps(list(command)), parent))
             change.execute("UPDATE image SET parent = ? WHERE id = ? AND parent IS NULL", (parent or None, image))
 
     def steps(self, parent: str) -> list[tuple[str, list[str]]]:
