@@ -85,6 +85,8 @@ def run_daemon(read: Callable[[], DaemonSettings], listening: Listening | None =
         listeners = [stack.enter_context(_closing(each)) for each in _listeners(settings, how)]
         stack.enter_context(_pid_file(how.pid_file))
         engine.start()
+        if how.tls is None:
+            engine.exposed = tuple(each.name.replace("tcp:", "http:") for each in listeners if each.path is None)
         server = Server(application(engine))
         stack.callback(server.close)
         stack.callback(engine.shut_down)

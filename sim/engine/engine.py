@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class Engine:
         with contextlib.ExitStack() as undo:
             self._lock_root(undo)
             self.events = Events()
+            self.exposed: tuple[str, ...] = ()  # addresses without encryption, which `info` warns of
             undo.callback(self.events.close)
             self.store = undo.enter_context(Store(self.root / "images"))
             self.database = EngineDatabase(self.root / "engine.db")
@@ -103,6 +105,11 @@ class Engine:
         """Return the containers, stopped ones too, that have a volume."""
         containers = getattr(self, "containers", None)
         return tuple(containers.names_using_volume(name)) if containers is not None else ()
+
+    def container_states(self) -> Mapping[str, int]:
+        """Return how many containers are in each state."""
+        containers = self._containers()
+        return Counter(each.state for each in containers.all()) if containers is not None else {}
 
     def connect_network(self, container: str, network: str, wish: Mapping[str, Any]) -> None:
         """Put a container, running or not, on one more network."""

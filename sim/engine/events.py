@@ -162,6 +162,11 @@ class Events:
             self._listeners.add(listener)
         return listener
 
+    @property
+    def listeners(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
     def forget(self, listener: Subscription) -> None:
         """Stop telling a listener."""
         with self._lock:
