@@ -33,6 +33,7 @@ __all__ = [
     "Starter",
     "choose_driver",
     "find_mount",
+    "find_mounts",
     "mount",
     "start_interpreter",
     "unmount",
@@ -67,6 +68,11 @@ class Mount:
     mountpoint: Path
     driver: str
     pid: int
+
+    @property
+    def served(self) -> bool:
+        """Whether its serving process is alive; one that the kernel serves always is."""
+        return self.pid == 0 or _serves(self.pid)
 
     def unmount(self) -> None:
         """Unmount it and wait for its process to end, so that its journal is complete."""
@@ -316,8 +322,28 @@ def find_mount(mountpoint: str | os.PathLike[str]) -> Mount | None:
     return found
 
 
-def unmount(mountpoint: str | os.PathLike[str], *, timeout: float = 30.0) -> None:
+def find_mounts(below: str | os.PathLike[str]) -> list[Mount]:
+    """Return the mounts of this package below a directory, the innermost first; also those that nobody serves."""
+    top = os.path.realpath(below)
+    found = []
+    for point, _, source in _mounts():
+        pid = source.removeprefix(SOURCE)
+        if source.startswith(SOURCE) and pid.isdigit() and point.startswith(f"{top}/"):
+            found.append(Mount(Path(point), "fuse", int(pid)))
+    return found[::-1]
+
+
+def unmount(mountpoint: str | os.PathLike[str], *, timeout: float = 30.0, lazy: bool = False) -> None:
     """Unmount what is mounted at a place, also where the serving process is dead, and wait for that process to end.
+
+    Parameters
+    ----------
+    mountpoint
+        The place.
+    timeout
+        Seconds after which the process is told to end.
+    lazy
+        Whether to take the mount away also where it is in use: who uses it goes on with it.
 
     Raises
     ------
@@ -329,25 +355,28 @@ def unmount(mountpoint: str | os.PathLike[str], *, timeout: float = 30.0) -> Non
         raise MountError(f"{os.fspath(mountpoint)}: nothing is mounted here")
     process = _open_process(found.pid)
     try:
-        _umount(found.mountpoint)
+        _umount(found.mountpoint, lazy)
     except BaseException:
         if process >= 0:
             os.close(process)
         raise
+    if lazy and process >= 0:  # it may serve for long yet
+        os.close(process)
+        return
     _wait_for(found.pid, process, timeout)
 
 
-def _umount(path: Path) -> None:
+def _umount(path: Path, lazy: bool = False) -> None:
     if os.geteuid() == 0:
         try:
-            syscalls.umount(os.fsencode(path))
+            syscalls.umount(os.fsencode(path), syscalls.MNT_DETACH if lazy else 0)
         except OSError as error:
             raise MountError(f"{path}: cannot be unmounted: {error.strerror}{_users(path)}") from None
         return
     program = shutil.which("fusermount3") or shutil.which("fusermount")
     if program is None:
         raise MountError("fusermount: not found, and only root unmounts without it; install the package 'fuse3'")
-    done = subprocess.run([program, "-u", str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run([program, "-uz" if lazy else "-u", str(path)], capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().rpartition(": ")[2] or "refused"
         raise MountError(f"{path}: cannot be unmounted: {said}{_users(path)}")

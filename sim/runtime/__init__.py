@@ -34,6 +34,11 @@ milliseconds and shares its memory with the others of its kind; it goes on when 
     mounted = fusefs.mount(Stack(lowers, upper, work), directory, journal=journal, start=fork_mount)
     mounted.unmount(); fusefs.unmount(directory)       # also what another process has mounted
 
+An engine that starts calls `recover` first: it takes away what crashed shims, mounts and machines have left (mounts,
+control groups, rules, interfaces), and says what:
+
+    recover({state_directory: mountpoint_of_its_root, ...}, places=[where_all_roots_are_mounted])
+
 Networks: `create_bridge(Bridge("br0", "172.18.0.0/16", "172.18.0.1"))`, then an `Interface` and `Port`s in the spec;
 `start_resolver` and `write_names` for names between containers; `write_etc_files` for /etc/hosts and its kin. What a
 machine can do is told by `examine`. The first start of a caller starts a small process that all others are forked from;
@@ -68,6 +73,7 @@ if TYPE_CHECKING:
     from sim.runtime.network import Bridge, create_bridge, delete_bridge, free_address, free_subnet, mac_of
     from sim.runtime.plug import next_interface, plug_in, unplug
     from sim.runtime.process import Process, Result
+    from sim.runtime.recovery import Recovered, recover
     from sim.runtime.resolver import Client, start_resolver, stop_resolver, write_names
     from sim.runtime.spec import (
         Bind,
@@ -114,6 +120,7 @@ __all__ = [
     "PortError",
     "Process",
     "ProcessSpec",
+    "Recovered",
     "Result",
     "Rlimit",
     "Stats",
@@ -136,6 +143,7 @@ __all__ = [
     "next_interface",
     "plug_in",
     "read_log",
+    "recover",
     "resolve_user",
     "start_resolver",
     "start_zygote",
@@ -153,6 +161,7 @@ _HOMES = {
     "etcfiles": ("host_resolv_conf", "update_hosts", "write_etc_files"),
     "network": ("Bridge", "create_bridge", "delete_bridge", "free_address", "free_subnet", "mac_of"),
     "plug": ("next_interface", "plug_in", "unplug"),
+    "recovery": ("Recovered", "recover"),
     "resolver": ("Client", "start_resolver", "stop_resolver", "write_names"),
     "support": ("Finding", "examine"),
     "mounts": ("fork_mount",),

@@ -26,7 +26,7 @@ from sim.runtime.minder import SOCKET, STATE, write_state
 from sim.runtime.process import Process, as_caller, forked
 from sim.runtime.seccomp import compiled_filter
 from sim.runtime.spec import Limits, Port, ProcessSpec
-from sim.runtime.stamp import process_start
+from sim.runtime.stamp import boot, process_start
 from sim.runtime.stats import Stats
 from sim.runtime.world import Request
 
@@ -229,7 +229,7 @@ class Container:
     @staticmethod
     def _lives(which: str, state: Mapping[str, Any]) -> bool:
         pid = int(state.get(which, 0))
-        return pid > 0 and process_start(pid) == state.get(f"{which}_start")
+        return pid > 0 and process_start(pid) == state.get(f"{which}_start") and state.get("boot") == boot()
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it ends; return its exit status. A container that is not started yet is waited for as well.
@@ -297,6 +297,11 @@ class Container:
         """Return the number of its shim's process; 0 when that is gone."""
         state = self._state()
         return int(state["shim"]) if self._lives("shim", state) else 0
+
+    def code(self) -> int | None:
+        """Return the exit status that its state tells; None while there is none. Changes nothing, unlike `status`."""
+        code = self._state().get("code")
+        return None if code is None else int(code)
 
     def group(self) -> ControlGroup | None:
         """Return its control groups; None where it has none."""

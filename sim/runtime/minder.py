@@ -24,7 +24,7 @@ from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError
 from sim.runtime.log import LogOptions, LogWriter
 from sim.runtime.reaper import exit_status
-from sim.runtime.stamp import process_start
+from sim.runtime.stamp import boot, process_start
 from sim.runtime.terminal import resize
 from sim.runtime.world import World
 
@@ -97,7 +97,7 @@ class Minder:
             control.tell(("error", "ContainerError", f"cannot make a socket in {self.directory}: {error.strerror}"))
             return
         shim = os.getpid()
-        self._state = {"shim": shim, "shim_start": process_start(shim), "pid": 0, "code": None}
+        self._state = {"shim": shim, "shim_start": process_start(shim), "boot": boot(), "pid": 0, "code": None}
         write_state(self.directory, self._state)
         control.tell(("created", shim))
         control.close()

@@ -25,7 +25,7 @@ from typing import Any
 from sim.runtime import syscalls
 from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError
-from sim.runtime.stamp import process_start
+from sim.runtime.stamp import boot, process_start
 from sim.runtime.zygote import zygote
 
 __all__ = ["Client", "ResolverRequest", "answer", "serve_names", "start_resolver", "stop_resolver", "write_names"]
@@ -139,7 +139,7 @@ def _running(directory: Path) -> int:
     except (OSError, ValueError):
         return 0
     pid = int(state["pid"])
-    return pid if process_start(pid) == state["start"] else 0
+    return pid if process_start(pid) == state["start"] and state.get("boot") == boot() else 0
 
 
 def _read_name(packet: bytes, offset: int) -> tuple[str, int]:
@@ -201,7 +201,7 @@ def serve_names(request: ResolverRequest, control: Channel) -> None:
     except OSError as error:
         control.tell(("error", f"cannot serve names on {request.address}: {(error.strerror or '').lower()}"))
         return
-    state = {"pid": os.getpid(), "start": process_start(os.getpid())}
+    state = {"pid": os.getpid(), "start": process_start(os.getpid()), "boot": boot()}
     Path(request.directory, _STATE).write_text(json.dumps(state))
     control.tell(("serving",))
     control.close()

@@ -1,11 +1,18 @@
 """Telling a process from a later one with the same number.
 
-Decided here and only here: that a number and the time of its start name a process. Any thread may call.
+Decided here and only here: that a number and the time of its start name a process, as long as the machine runs. Any
+thread may call.
 """
 
 from __future__ import annotations
 
-__all__ = ["process_start"]
+__all__ = ["boot", "process_start"]
+
+
+def boot() -> str:
+    """Return what names this run of the machine: after another start, numbers and times are somebody else's."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
 
 
 def process_start(pid: int) -> int:
