@@ -40,6 +40,8 @@ _STATUS: dict[tuple[str, str], int] = {
     ("sim.runtime.errors", "NotRunningError"): 409,
     ("sim.runtime.errors", "UnsupportedError"): 501,
     ("sim.runtime.errors", "ContainerError"): 500,
+    ("sim.build.errors", "DockerfileError"): 400,
+    ("sim.build.errors", "BuildError"): 500,
     ("fusefs.errors", "FusefsError"): 500,
 }
 

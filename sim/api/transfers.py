@@ -233,8 +233,13 @@ def _pull(engine: Engine, request: Request) -> Answer:
 def _pushing(engine: Engine, line: Callable[[Mapping[str, Any]], None]) -> Listener:
     """Tell of layers by their own digests, as Docker does, and not of what is no layer."""
     names: dict[str, str | None] = {}
+    prepared: set[str] = set()
 
     def tell(progress: Progress) -> None:
+        if progress.stage is Stage.PREPARING:
+            if progress.layer in prepared and not progress.total:
+                return  # told for each address that is tried
+            prepared.add(progress.layer)
         if progress.layer:
             if progress.layer not in names:
                 names[progress.layer] = engine.store.diff_id_of(progress.layer)

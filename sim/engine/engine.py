@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sim.engine.builds import Builds
 from sim.engine.database import EngineDatabase
 from sim.engine.errors import UnavailableError
 from sim.engine.events import Events
@@ -70,6 +71,8 @@ class Engine:
             self.transfers = Transfers(self)
             self.volumes = Volumes(self)
             self.networks = Networks(self)
+            self.builds = Builds(self)
+            undo.callback(self.builds.close)
             self._closing = undo.pop_all()
 
     def _lock_root(self, undo: contextlib.ExitStack) -> None:

@@ -310,7 +310,9 @@ class Transfers:
                     client.ping()
             except AuthenticationError as error:
                 reason = str(error).partition(": ")[2] or str(error)
-                raise UnauthorizedError(f'Get "{endpoint.base}/v2/": unauthorized: {reason}') from None
+                raise UnauthorizedError(
+                    f'Get "{endpoint.base}/v2/": unauthorized: {reason.removeprefix("unauthorized: ")}'
+                ) from None
             except RegistryError as error:
                 last = error
                 continue

@@ -203,7 +203,8 @@ class _Pull:
         diff_ids = parse_config(config, f"configuration {short(manifest.config.digest)}").diff_ids
         if len(diff_ids) != len(manifest.layers):
             raise ContentError("manifest and configuration tell of different numbers of layers")
-        self._layers(manifest, diff_ids)
+        if not self._has(manifest.config.digest, manifest):
+            self._layers(manifest, diff_ids)
         before = self._before()
         plain = Descriptor(entry.media_type, entry.digest, entry.size)
         canonical = name.with_digest(target.digest)
@@ -215,6 +216,16 @@ class _Pull:
         pulled = Pulled(image, name, target.digest, before != image.id)
         self._tell(Progress(Stage.STATUS, text=pulled.status))
         return pulled
+
+    def _has(self, image: str, manifest: Manifest) -> bool:
+        """Tell whether the image is here, with all that its manifest names: then nothing is told of its layers."""
+        blobs = [layer.digest for layer in manifest.layers]
+        self._lease.add(*blobs)
+        try:
+            self._lease.add(*self._store.image(image).diff_ids)
+        except NotFoundError:
+            return False
+        return all(self._store.blobs.has(digest) for digest in blobs)
 
     def _before(self) -> str | None:
         try:
@@ -270,8 +281,9 @@ class _Pull:
         for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
             order.setdefault(layer.digest, (layer, diff_id))
         self._lease.add(*order, *diff_ids)
-        for digest in order:
-            self._tell(Progress(Stage.PULLING, digest))
+        for digest, (_, diff_id) in order.items():
+            if not (self._store.has_layer(diff_id) and self._store.blobs.has(digest)):
+                self._tell(Progress(Stage.PULLING, digest))
         failed = threading.Event()
         with _pool(_DOWNLOADS, "pull-fetch") as fetching, _pool(_UNPACKINGS, "pull-unpack") as unpacking:
             fetched: list[Future[bool]] = []
