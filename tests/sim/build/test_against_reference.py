@@ -1,0 +1,92 @@
+"""The same Dockerfiles, built by the reference engine and by ours: lines, errors, history, settings and layers."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from sim.build import BuildError
+from sim.images import Store, load
+from tests.dockerd import ReferenceEngine
+from tests.sim.build.corpus import CASES
+from tests.sim.build.worlds import Builds, Case, Made, context, made, normal, without_base
+
+#: Where ours says it otherwise, with the reason; the first is the reference's.
+OTHERWISE = {
+    "copy-directory-over-file": r"mkdir \S*/merged/",
+}
+
+
+@pytest.fixture(scope="session")
+def reference(reference_engine: ReferenceEngine) -> Iterator[docker.DockerClient]:
+    reference_engine.busybox()
+    client = reference_engine.client()
+    yield client
+    client.close()
+
+
+def by_reference(client: docker.DockerClient, case: Case, place: Path) -> Made:
+    options: dict[str, Any] = {"rm": True, **case.options}
+    if "buildargs" in options:
+        options["buildargs"] = dict(options["buildargs"])
+    try:
+        answer = list(
+            client.api.build(
+                fileobj=io.BytesIO(context(case.dockerfile, case.files)), custom_context=True, **options
+            )
+        )
+    except docker.errors.APIError as error:
+        return Made((), error=str(error.explanation), code=error.response.status_code)
+    messages = [json.loads(line) for part in answer for line in part.splitlines()]
+    text = "".join(message.get("stream", "") for message in messages)
+    lines = shown(text)
+    if "error" in messages[-1]:
+        return Made(lines, error=normal(messages[-1]["error"]), code=messages[-1]["errorDetail"].get("code"))
+    identity = [message["aux"]["ID"] for message in messages if "aux" in message] or [text.strip()]
+    with Store(place / "reference") as store:
+        archive = client.api.get_image(identity[-1])
+        load(store, archive)
+        image = next(each for each in store.images(intermediate=True))
+        return made(store, image, lines)
+
+
+def shown(text: str) -> tuple[str, ...]:
+    """Return what was printed, without IDs; what a process writes in red may come in other pieces."""
+    return tuple(normal(re.sub(r"\x1b\[0m\x1b\[91m", "", text)).splitlines())
+
+
+def by_ours(builds: Builds, case: Case) -> Made:
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in case.options.items()}
+    try:
+        result = builds(case.dockerfile, case.files, **options)
+    except BuildError as error:
+        if not builds.messages:
+            return Made((), error=str(error), code=error.status)
+        assert builds.messages[-1].text == str(error)
+        return Made(shown(builds.text), error=normal(str(error)), code=error.code)
+    return made(builds.store, builds.store.image(result.image), shown(builds.text))
+
+
+@pytest.mark.usefixtures("overlayfs")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_ours_is_the_reference_s(
+    reference: docker.DockerClient, builds: Builds, case: Case, tmp_path: Path
+) -> None:
+    theirs = without_base(by_reference(reference, case, tmp_path))
+    ours = without_base(by_ours(builds, case))
+    error = theirs.error
+    if case.name in OTHERWISE:
+        error = re.sub(OTHERWISE[case.name], "mkdir /", error)
+    assert ours.lines == theirs.lines
+    assert (ours.error, ours.code) == (error, theirs.code)
+    assert ours.history == theirs.history
+    assert ours.settings == theirs.settings
+    for mine, other in zip(ours.layers, theirs.layers, strict=True):
+        assert mine == other
