@@ -55,7 +55,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sim.runtime.capabilities import capability_mask, capability_names
-    from sim.runtime.cgroups import ControlGroup, Layout, check_limits, sweep
+    from sim.runtime.cgroups import ControlGroup, Layout, sweep
     from sim.runtime.container import Container, Execution, Status
     from sim.runtime.errors import (
         CommandNotExecutableError,
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from sim.runtime.etcfiles import host_resolv_conf, update_hosts, write_etc_files
+    from sim.runtime.limits import check_limits
     from sim.runtime.log import Entry, LogOptions, read_log
     from sim.runtime.mounts import fork_mount
     from sim.runtime.network import Bridge, create_bridge, delete_bridge, free_address, free_subnet, mac_of
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
         Port,
         ProcessSpec,
         Rlimit,
+        Throttle,
         Tmpfs,
     )
     from sim.runtime.stats import Stats
@@ -125,6 +127,7 @@ __all__ = [
     "Rlimit",
     "Stats",
     "Status",
+    "Throttle",
     "Tmpfs",
     "UnknownUserError",
     "UnsupportedError",
@@ -156,7 +159,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "cgroups": ("ControlGroup", "Layout", "check_limits", "sweep"),
+    "cgroups": ("ControlGroup", "Layout", "sweep"),
+    "limits": ("check_limits",),
     "stats": ("Stats",),
     "etcfiles": ("host_resolv_conf", "update_hosts", "write_etc_files"),
     "network": ("Bridge", "create_bridge", "delete_bridge", "free_address", "free_subnet", "mac_of"),
@@ -192,6 +196,7 @@ _HOMES = {
         "Port",
         "ProcessSpec",
         "Rlimit",
+        "Throttle",
         "Tmpfs",
     ),
 }

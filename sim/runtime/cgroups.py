@@ -1,8 +1,9 @@
 """Control groups: where they are on this machine, a container's own, its limits, freezing and figures.
 
-Decided here and only here: which file of which hierarchy holds a limit. Each controller is looked for by itself, since
-a machine may have some in trees of version 1 and others in the tree of version 2; what a machine has not is said in a
-warning in Docker's words and not pretended. Objects may be used by any thread; the kernel is what they share.
+Decided here and only here: where a container's groups are, and how they are made, frozen, emptied and removed. Each
+controller is looked for by itself, since a machine may have some in trees of version 1 and others in the tree of
+version 2; what a machine has not is said in a warning and not pretended. Which file holds which limit is decided in
+`limits.py`. Objects may be used by any thread; the kernel is what they share.
 """
 
 from __future__ import annotations
@@ -17,42 +18,16 @@ from pathlib import Path
 
 from sim.runtime.devicefilter import attach_device_filter
 from sim.runtime.errors import ContainerError, InvalidSpecError, UnsupportedError
+from sim.runtime.limits import check_limits, legacy_settings, unified_settings
 from sim.runtime.spec import Limits
 from sim.runtime.stats import Stats, legacy_stats, number, table, unified_stats
 
 __all__ = ["ControlGroup", "Layout", "Stats", "check_limits", "sweep"]
 
 _CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
-_PERIOD = 100_000  #: microseconds of which a container may have its share
-_SMALLEST_MEMORY = 6 << 20
 #: What runc lets every container use: making any node, but using only the harmless ones and its own terminals.
 _DEVICES = ("c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm")
 _MORE_DEVICES = ("c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm")
-
-
-def check_limits(limits: Limits, processors: int | None = None) -> None:
-    """Refuse limits that no container can have, in moby's words.
-
-    Raises
-    ------
-    InvalidSpecError
-        A limit is out of its range, or two contradict each other.
-    """
-    count = processors or os.cpu_count() or 1
-    if limits.memory and limits.memory < _SMALLEST_MEMORY:
-        raise InvalidSpecError("Minimum memory limit allowed is 6MB")
-    if limits.memory_swap > 0 and not limits.memory:
-        raise InvalidSpecError("You should always set the Memory limit when using Memoryswap limit, see usage")
-    if limits.memory and 0 < limits.memory_swap < limits.memory:
-        raise InvalidSpecError("Minimum memoryswap limit should be larger than memory limit, see usage")
-    if limits.memory and limits.memory_reservation > limits.memory:
-        text = "Minimum memory limit can not be less than memory reservation limit, see usage"
-        raise InvalidSpecError(text)
-    if limits.nano_cpus < 0 or limits.nano_cpus > count * 1_000_000_000:
-        text = f"Range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
-        raise InvalidSpecError(text)
-    if limits.cpu_shares < 0:
-        raise InvalidSpecError("invalid CPU shares (negative): use 2 to 262144, or 0 for the default")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,69 +203,25 @@ class ControlGroup:
         ContainerError
             The kernel refuses a value.
         """
-        warnings: list[str] = []
-        settings = self._unified_settings(limits) if self.is_unified else self._legacy_settings(limits)
-        for controller, file, value, warning in settings:
-            path = self._file(controller, file)
-            if not path.exists():
-                warnings.append(warning)
+        warnings = check_limits(limits)
+        current = number(self._file("memory", "memory.memsw.limit_in_bytes"))
+        settings = unified_settings(limits) if self.is_unified else legacy_settings(limits, current)
+        for setting in settings:
+            path = next(
+                (path for name in setting.files if (path := self._file(setting.controller, name)).exists()), None
+            )
+            if path is None:
+                warnings.append(setting.warning)
                 continue
             try:
-                path.write_text(value)
+                path.write_text(setting.value)
             except OSError as error:
-                text = f"cannot set {file} of the control group {self.name} to {value}: {error.strerror}"
+                if setting.optional:
+                    warnings.append(setting.warning)
+                    continue
+                text = f"cannot set {path.name} of the control group {self.name} to {setting.value}: {error.strerror}"
                 raise ContainerError(text) from error
         return list(dict.fromkeys(warnings))
-
-    def _legacy_settings(self, limits: Limits) -> list[tuple[str, str, str, str]]:
-        found = []
-        if limits.memory:
-            swap = limits.memory_swap or 2 * limits.memory
-            both = [
-                ("memory", "memory.limit_in_bytes", str(limits.memory), _no("memory limit", "Limitation discarded.")),
-                ("memory", "memory.memsw.limit_in_bytes", str(swap), _no("swap limit", "Memory limited without swap.")),
-            ]
-            # Neither may pass the other on the way: when the limit grows, that of memory and swap grows first.
-            found += (
-                both[::-1] if 0 < number(self._file("memory", "memory.memsw.limit_in_bytes")) < limits.memory else both
-            )
-        if limits.memory_reservation:
-            text = _no("memory soft limit", "Limitation discarded.")
-            found.append(("memory", "memory.soft_limit_in_bytes", str(limits.memory_reservation), text))
-        if limits.nano_cpus:
-            text = _no("CPU cfs quota", "CPUs limit discarded.")
-            found.append(("cpu", "cpu.cfs_period_us", str(_PERIOD), text))
-            found.append(("cpu", "cpu.cfs_quota_us", str(limits.nano_cpus * _PERIOD // 1_000_000_000), text))
-        if limits.cpu_shares:
-            found.append(("cpu", "cpu.shares", str(limits.cpu_shares), _no("CPU shares", "Shares discarded.")))
-        if limits.cpuset_cpus:
-            found.append(("cpuset", "cpuset.cpus", limits.cpuset_cpus, _no("cpuset", "Cpuset discarded.")))
-        if limits.pids:
-            value = str(limits.pids) if limits.pids > 0 else "max"
-            found.append(("pids", "pids.max", value, _no("PIDs limit", "PIDs limit discarded.")))
-        return found
-
-    def _unified_settings(self, limits: Limits) -> list[tuple[str, str, str, str]]:
-        found = []
-        if limits.memory:
-            swap = "max" if limits.memory_swap < 0 else str((limits.memory_swap or 2 * limits.memory) - limits.memory)
-            found.append(("", "memory.max", str(limits.memory), _no("memory limit", "Limitation discarded.")))
-            found.append(("", "memory.swap.max", swap, _no("swap limit", "Memory limited without swap.")))
-        if limits.memory_reservation:
-            text = _no("memory soft limit", "Limitation discarded.")
-            found.append(("", "memory.low", str(limits.memory_reservation), text))
-        if limits.nano_cpus:
-            quota = limits.nano_cpus * _PERIOD // 1_000_000_000
-            found.append(("", "cpu.max", f"{quota} {_PERIOD}", _no("CPU cfs quota", "CPUs limit discarded.")))
-        if limits.cpu_shares:
-            weight = 1 + (max(2, min(limits.cpu_shares, 262144)) - 2) * 9999 // 262142
-            found.append(("", "cpu.weight", str(weight), _no("CPU shares", "Shares discarded.")))
-        if limits.cpuset_cpus:
-            found.append(("", "cpuset.cpus", limits.cpuset_cpus, _no("cpuset", "Cpuset discarded.")))
-        if limits.pids:
-            value = str(limits.pids) if limits.pids > 0 else "max"
-            found.append(("", "pids.max", value, _no("PIDs limit", "PIDs limit discarded.")))
-        return found
 
     def exists(self) -> bool:
         """Whether the groups are there."""

@@ -28,6 +28,7 @@ __all__ = [
     "Port",
     "ProcessSpec",
     "Rlimit",
+    "Throttle",
     "Tmpfs",
 ]
 
@@ -207,6 +208,25 @@ class Rlimit:
 
 
 @dataclass(frozen=True, slots=True)
+class Throttle:
+    """A limit for one block device (`--device-read-bps` and its like).
+
+    Attributes
+    ----------
+    device
+        Its path on the host.
+    kind
+        "read_bps", "write_bps", "read_iops" or "write_iops".
+    rate
+        Bytes or operations in a second.
+    """
+
+    device: Path
+    kind: str
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What a container may use, enforced by control groups. 0 stands for no limit, as Docker has it.
 
@@ -218,14 +238,26 @@ class Limits:
         Bytes of memory and swap together; 0 means twice `memory` as with Docker, -1 unlimited swap.
     memory_reservation
         Bytes to which it is pushed back when memory is short.
+    memory_swappiness
+        0 to 100; None leaves it to the kernel. Version 1 only.
+    oom_kill_disable
+        Whether a process that wants more memory waits, and none is killed. Version 1 only.
+    kernel_memory
+        Checked, warned of, and of no effect: kernels have given it up.
     nano_cpus
         Billionths of a processor: 1_500_000_000 is one and a half (`--cpus`).
+    cpu_period, cpu_quota
+        Microseconds, and how many of them may be used; instead of `nano_cpus`.
     cpu_shares
         Relative weight, 1024 is usual.
-    cpuset_cpus
-        "0-2,5": the processors that may be used.
+    cpuset_cpus, cpuset_mems
+        "0-2,5": the processors, and the nodes of memory, that may be used.
     pids
         Processes and threads; 0 and -1 unlimited.
+    blkio_weight
+        Relative weight for block devices, 10 to 1000.
+    throttles
+        Rates of single block devices.
     """
 
     memory: int = 0
@@ -235,6 +267,14 @@ class Limits:
     cpu_shares: int = 0
     cpuset_cpus: str = ""
     pids: int = 0
+    memory_swappiness: int | None = None
+    oom_kill_disable: bool = False
+    kernel_memory: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpuset_mems: str = ""
+    blkio_weight: int = 0
+    throttles: tuple[Throttle, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from sim.runtime import Container, ContainerError, ControlGroup, InvalidSpecError, Layout, Limits, check_limits, sweep
+from sim.runtime import (
+    Container,
+    ContainerError,
+    ControlGroup,
+    InvalidSpecError,
+    Layout,
+    Limits,
+    Throttle,
+    check_limits,
+    sweep,
+)
 
 MIB = 1 << 20
 
@@ -44,12 +54,112 @@ def test_each_controller_is_looked_for_by_itself() -> None:
         (Limits(memory=9 * MIB, memory_reservation=10 * MIB), "less than memory reservation"),
         (Limits(nano_cpus=3_000_000_000), r"Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available"),
         (Limits(nano_cpus=-1), "Range of CPUs"),
-        (Limits(cpu_shares=-1), "invalid CPU shares"),
+        (Limits(cpu_shares=-1), "shares: invalid argument"),
+        (Limits(nano_cpus=10**9, cpu_period=10_000), "Nano CPUs and CPU Period cannot both be set"),
+        (Limits(nano_cpus=10**9, cpu_quota=10_000), "Nano CPUs and CPU Quota cannot both be set"),
+        (Limits(cpu_period=10), "CPU cfs period can not be less than 1ms"),
+        (Limits(cpu_quota=10), "CPU cfs quota can not be less than 1ms"),
+        (Limits(cpuset_cpus="abc"), "Invalid value abc for cpuset cpus: invalid format: abc"),
+        (Limits(cpuset_cpus="3-1"), "Invalid value 3-1 for cpuset cpus"),
+        (Limits(cpuset_cpus="0-9999"), "Requested CPUs are not available - requested 0-9999, available: 0"),
+        (Limits(cpuset_mems="77"), "Requested memory nodes are not available - requested 77, available: 0"),
+        (Limits(memory_reservation=MIB), "Minimum memory reservation allowed is 6MB"),
+        (Limits(memory_swappiness=101), "Invalid value: 101, valid memory swappiness range is 0-100"),
+        (Limits(kernel_memory=MIB), "Minimum kernel memory limit allowed is 6MB"),
+        (Limits(blkio_weight=5), "Range of blkio weight is from 10 to 1000"),
+        (Limits(throttles=(Throttle(Path("/dev/x"), "seek", 1),)), "there is no throttle seek"),
     ],
 )
 def test_limits_that_no_container_can_have(limits: Limits, text: str) -> None:
     with pytest.raises(InvalidSpecError, match=text):
         check_limits(limits, processors=2)
+
+
+def test_limits_that_are_warned_of() -> None:
+    (deprecated,) = check_limits(Limits(kernel_memory=8 * MIB))
+    assert deprecated == "Specifying a kernel memory limit is deprecated and will be removed in a future release."
+    (dangerous,) = check_limits(Limits(oom_kill_disable=True))
+    assert dangerous.startswith("OOM killer is disabled for the container, but no memory limit is set")
+    assert check_limits(Limits(oom_kill_disable=True, memory=64 * MIB)) == []
+
+
+class TestLegacy:
+    """Version 1 on a tree of plain files."""
+
+    @pytest.fixture
+    def group(self, tmp_path: Path) -> ControlGroup:
+        names = {
+            "memory": "limit_in_bytes memsw.limit_in_bytes swappiness oom_control soft_limit_in_bytes",
+            "cpu": "cfs_period_us cfs_quota_us shares",
+            "blkio": "bfq.weight throttle.read_bps_device throttle.write_iops_device",
+        }
+        for controller, files in names.items():
+            place = tmp_path / controller / "layerlab/c1"
+            place.mkdir(parents=True)
+            for name in files.split():
+                (place / f"{controller}.{name}").touch()
+        return ControlGroup("layerlab/c1", Layout({name: tmp_path / name for name in names}, None))
+
+    def test_each_limit_has_its_file(self, group: ControlGroup, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sim.runtime.limits._numbers", lambda device: "8:0")
+        disk = Path("/dev/sda")
+        throttles = (Throttle(disk, "read_bps", 1000), Throttle(disk, "write_iops", 7))
+        limits = Limits(
+            memory=64 * MIB,
+            memory_swappiness=0,
+            oom_kill_disable=True,
+            cpu_period=50_000,
+            cpu_quota=25_000,
+            blkio_weight=300,
+            throttles=throttles,
+        )
+        assert group.apply(limits) == []
+        written = {
+            path.name: path.read_text()
+            for place in group.places.values()
+            for path in place.iterdir()
+            if path.read_text()
+        }
+        assert written == {
+            "memory.limit_in_bytes": str(64 * MIB),
+            "memory.memsw.limit_in_bytes": str(128 * MIB),
+            "memory.swappiness": "0",
+            "memory.oom_control": "1",
+            "cpu.cfs_period_us": "50000",
+            "cpu.cfs_quota_us": "25000",
+            "blkio.bfq.weight": "300",
+            "blkio.throttle.read_bps_device": "8:0 1000",
+            "blkio.throttle.write_iops_device": "8:0 7",
+        }
+
+    def test_what_is_missing_is_said_in_dockers_words(self, group: ControlGroup, tmp_path: Path) -> None:
+        for place in group.places.values():
+            for path in place.iterdir():
+                path.unlink()
+        limits = Limits(
+            memory=64 * MIB, memory_swappiness=5, oom_kill_disable=True, blkio_weight=10, cpu_shares=5, pids=9,
+            cpuset_cpus="0", cpu_quota=5000,
+        )  # fmt: skip
+        assert group.apply(limits) == [
+            "Your kernel does not support memory limit capabilities or the cgroup is not mounted."
+            " Limitation discarded.",
+            "Your kernel does not support swap limit capabilities or the cgroup is not mounted."
+            " Memory limited without swap.",
+            "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted."
+            " Memory swappiness discarded.",
+            "Your kernel does not support OomKillDisable. OomKillDisable discarded.",
+            "Your kernel does not support CPU cfs quota or the cgroup is not mounted. Quota discarded.",
+            "Your kernel does not support CPU shares or the cgroup is not mounted. Shares discarded.",
+            "Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded.",
+            "Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded.",
+            "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.",
+        ]
+
+    def test_devices_that_cannot_be_throttled(self, group: ControlGroup) -> None:
+        with pytest.raises(InvalidSpecError, match="stat /dev/nope: no such file or directory"):
+            group.apply(Limits(throttles=(Throttle(Path("/dev/nope"), "read_bps", 1),)))
+        with pytest.raises(InvalidSpecError, match="/dev/null is no block device"):
+            group.apply(Limits(throttles=(Throttle(Path("/dev/null"), "read_bps", 1),)))
 
 
 class TestUnified:
@@ -66,9 +176,8 @@ class TestUnified:
         group = ControlGroup("layerlab/c1", layout)
         place = group.places[""]
         place.mkdir(parents=True)
-        for (
-            name
-        ) in "memory.max memory.swap.max memory.low cpu.max cpu.weight cpuset.cpus pids.max cgroup.freeze".split():  # noqa: SIM905
+        files = "memory.max memory.swap.max memory.low cpu.max cpu.weight cpuset.cpus cpuset.mems pids.max io.weight"
+        for name in (*files.split(), "cgroup.freeze"):
             (place / name).touch()
         return group
 
@@ -93,6 +202,19 @@ class TestUnified:
         assert self.text(group, "cpu.weight") == "39"  # what systemd and runc make of 1024 shares
         assert self.text(group, "cpuset.cpus") == "0-1"
         assert self.text(group, "pids.max") == "100"
+
+    def test_the_other_limits(self, group: ControlGroup) -> None:
+        limits = Limits(
+            cpu_quota=25_000, cpuset_mems="0", blkio_weight=1000, memory_swappiness=5, oom_kill_disable=True
+        )
+        warnings = group.apply(limits)
+        assert self.text(group, "cpu.max") == "25000 100000"
+        assert self.text(group, "cpuset.mems") == "0"
+        assert self.text(group, "io.weight") == "default 10000"
+        assert any("memory swappiness" in warning for warning in warnings)
+        assert any("OomKillDisable" in warning for warning in warnings)
+        group.apply(Limits(cpu_period=50_000, cpu_quota=-1))
+        assert self.text(group, "cpu.max") == "max 50000"
 
     def test_swap_is_as_docker_counts_it(self, group: ControlGroup) -> None:
         group.apply(Limits(memory=64 * MIB))
@@ -288,5 +410,5 @@ def test_what_a_crash_left_is_swept_away(start: Any) -> None:
 
 def test_a_limit_out_of_range_leaves_nothing(start: Any) -> None:
     needs("cpuset")
-    with pytest.raises(ContainerError, match=r"cpuset\.cpus"):
+    with pytest.raises(InvalidSpecError, match="Requested CPUs are not available - requested 5000"):
         start("true", limits=Limits(cpuset_cpus="5000"))
