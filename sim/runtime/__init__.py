@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from sim.runtime.resolver import Client, start_resolver, stop_resolver, write_names
     from sim.runtime.spec import (
         Bind,
+        Device,
         Interface,
         Limits,
         Mapping,
@@ -105,6 +106,7 @@ __all__ = [
     "ContainerError",
     "ControlGroup",
     "DetachKeys",
+    "Device",
     "Entry",
     "Execution",
     "Finding",
@@ -188,6 +190,7 @@ _HOMES = {
     "process": ("Process", "Result"),
     "spec": (
         "Bind",
+        "Device",
         "Interface",
         "Limits",
         "Mapping",

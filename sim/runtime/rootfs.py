@@ -15,9 +15,11 @@ import contextlib
 import errno
 import os
 import posixpath
+import socket
 import stat
 
 from sim.runtime import syscalls as sys
+from sim.runtime.devices import COMMON, Node, nodes
 from sim.runtime.errors import ContainerError, InvalidSpecError, UnsupportedError
 from sim.runtime.spec import Bind, Overlay, ProcessSpec, Tmpfs
 
@@ -31,7 +33,6 @@ _PROC_ALLOWED = {
 }
 _INITIAL_USERS = 0xEFFFFFFD  #: number of the first user namespace's file (linux/proc_ns.h)
 _QUIET = sys.MOUNT_NOSUID | sys.MOUNT_NODEV | sys.MOUNT_NOEXEC
-_NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _LINKS = (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"))
 _MORE_LINKS = (("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx"), ("core", "/proc/kcore"))
 
@@ -57,6 +58,8 @@ class Rootfs:
         self._root = -1
         self._trees: dict[str, tuple[int, bool]] = {}
         self._nodes: dict[str, int] = {}
+        self._made: list[Node] = []
+        self._shared = -1
         self._kernel: dict[str, int] = {}
         self._held = False
         self._tree = -1
@@ -71,12 +74,15 @@ class Rootfs:
         for mount in self.spec.mounts:
             if isinstance(mount, Bind):
                 self._hold(mount)
-        wanted = [name for name, _, _ in _NODES] if self.mapped else []
-        self._nodes = {f"/dev/{name}": sys.clone_tree(f"/dev/{name}") for name in wanted}
-        for path in self.spec.devices:
-            self._nodes[path] = self._device(path)
-        if self.spec.privileged and not self.mapped:
-            self._nodes.update(_all_devices(self._nodes))
+        made = nodes(self.spec, all_of_host=self.spec.privileged and not self.mapped)
+        if self.mapped:
+            shown = {f"/dev/{name}": f"/dev/{name}" for name, _, _ in COMMON} | {
+                node.target: node.source for node in made
+            }
+            self._nodes = {target: sys.clone_tree(source) for target, source in shown.items()}
+        else:
+            self._made = made
+        self._shared = _shared_memory(self.spec.namespaces.ipc)
         for name, path in self.cgroups.items():
             tree = sys.clone_tree(path)
             sys.tree_attributes(tree, _QUIET | (0 if self.spec.privileged else sys.MOUNT_RDONLY), private=True)
@@ -85,9 +91,9 @@ class Rootfs:
 
     def enter(self) -> None:
         """Pivot into the root filesystem and let go of the host's."""
-        sys.make_private("/")
         if not self._held:
-            self.hold()
+            self.hold()  # before all is private, or nothing could be shared with the host
+        sys.make_private("/")
         self._kernel = {"/proc": self._procfs(), "/sys": self._sysfs()}
         self._pivot()
         self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -97,24 +103,18 @@ class Rootfs:
         if not os.path.isabs(source):
             raise InvalidSpecError(f"bind source {source!r} must be absolute")
         try:
-            tree = sys.clone_tree(source)
+            tree = sys.clone_tree(source, recursive=mount.recursive)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 raise InvalidSpecError(f"invalid mount config: bind source path does not exist: {source}") from error
             raise ContainerError(f"cannot take hold of {source} to mount it on {mount.target}: {error}") from error
-        sys.tree_attributes(tree, sys.MOUNT_RDONLY if mount.read_only else 0, private=True)
+        kind = mount.propagation.removeprefix("r")
+        if kind != "private":
+            _check_propagation(source, kind)
+        deep = mount.propagation.startswith("r")
+        sys.tree_attributes(tree, sys.MOUNT_RDONLY if mount.read_only else 0)
+        sys.tree_attributes(tree, recursive=deep, private=kind == "private", slave=kind == "slave")
         self._trees[mount.target] = (tree, stat.S_ISDIR(os.fstat(tree).st_mode))
-
-    def _device(self, path: str) -> int:
-        try:
-            tree = sys.clone_tree(path)
-        except OSError as error:
-            raise ContainerError(
-                f"error gathering device information while adding {path!r}: {error.strerror}"
-            ) from error
-        if not stat.S_ISCHR(os.fstat(tree).st_mode) and not stat.S_ISBLK(os.fstat(tree).st_mode):
-            raise InvalidSpecError(f"error gathering device information: {path!r} is not a device node")
-        return tree
 
     def _shares_network_of_others(self) -> bool:
         """Whether a new sysfs is forbidden: it shows network interfaces, so the network must be of one's own users."""
@@ -206,7 +206,7 @@ class Rootfs:
 
     def _furnish_dev(self) -> None:
         directory = os.open("/dev", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        for name, major, minor in _NODES:
+        for name, major, minor in COMMON:
             if f"/dev/{name}" not in self._nodes:
                 os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=directory)
                 os.chmod(name, 0o666, dir_fd=directory)
@@ -218,15 +218,35 @@ class Rootfs:
             options["gid"] = "5"
         terminals = sys.new_filesystem("devpts", options, sys.MOUNT_NOSUID | sys.MOUNT_NOEXEC)
         self._attach(terminals, self._open("/dev/pts", directory=True))
-        if self.spec.namespaces.ipc == "new":
-            shared = sys.new_filesystem("tmpfs", {"mode": "1777", "size": str(self.spec.shm_size)}, _QUIET)
+        try:
             queues = sys.new_filesystem("mqueue", attributes=_QUIET)
-            self._attach(queues, self._open("/dev/mqueue", directory=True))
+        except PermissionError:  # the queues are those of the host, which a user namespace may not show
+            if self.spec.namespaces.ipc == "new":
+                raise
         else:
-            shared = sys.new_filesystem("tmpfs", {"mode": "1777"}, _QUIET)
+            self._attach(queues, self._open("/dev/mqueue", directory=True))
+        shared = self._shared
+        if shared < 0:
+            shared = sys.new_filesystem("tmpfs", {"mode": "1777", "size": str(self.spec.shm_size)}, _QUIET)
         self._attach(shared, self._open("/dev/shm", directory=True))
         for path, tree in self._nodes.items():
             self._attach(tree, self._open(path, directory=False))
+        for node in self._made:
+            self._make_node(node)
+
+    def _make_node(self, node: Node) -> None:
+        place, name = posixpath.split(posixpath.normpath(node.target))
+        parent = self._open(place, directory=True)
+        try:
+            os.mknod(name, node.mode, node.number, dir_fd=parent)
+            os.chown(name, node.uid, node.gid, dir_fd=parent, follow_symlinks=False)
+            os.chmod(name, stat.S_IMODE(node.mode), dir_fd=parent)
+        except FileExistsError:  # of the image, or of an earlier start: what it leads to, the rules decide
+            pass
+        except OSError as error:
+            raise ContainerError(f"cannot make the device {node.target} in the container: {error.strerror}") from error
+        finally:
+            os.close(parent)
 
     def mount_console(self, terminal: int) -> None:
         """Show a terminal as /dev/console, on a file made for it and on nothing else (CVE-2025-52565)."""
@@ -338,15 +358,53 @@ def _new_tmpfs(mount: Tmpfs) -> int:
     return sys.new_filesystem("tmpfs", options, sum(denied))
 
 
-def _all_devices(known: dict[str, int]) -> dict[str, int]:
-    """Take hold of every device node of the host that the container has not got anyhow."""
-    own = {"ptmx", "console", *(name for name, _, _ in _NODES)}
-    found = {}
-    for entry in os.scandir("/dev"):
-        mode = entry.stat(follow_symlinks=False).st_mode
-        if entry.name not in own and entry.path not in known and (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)):
-            found[entry.path] = sys.clone_tree(entry.path)
-    return found
+def _shared_memory(ipc: str) -> int:
+    """Return the /dev/shm that belongs to a namespace which is not new; -1 where a new one is to be made."""
+    if ipc == "new":
+        return -1
+    if ipc == "host":
+        with contextlib.suppress(OSError):
+            tree = sys.clone_tree("/dev/shm")
+            sys.tree_attributes(tree, private=True)
+            return tree
+        return -1
+    return _tree_of(ipc.removesuffix("/ipc") + "/mnt", "/dev/shm") if ipc.endswith("/ns/ipc") else -1
+
+
+def _tree_of(namespace: str, path: str) -> int:
+    """Take hold of a directory in another mount namespace; -1 where that may not be.
+
+    By a process of its own, which joins that namespace and hands the tree over.
+    """
+    here, there = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        try:
+            mounts = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+            sys.setns(mounts, sys.CLONE_NEWNS)
+            tree = sys.clone_tree(path)
+            sys.tree_attributes(tree, private=True)
+            socket.send_fds(there, [b"t"], [tree])
+        finally:
+            os._exit(0)
+    there.close()
+    _, found, _, _ = socket.recv_fds(here, 1, 1)
+    here.close()
+    os.waitpid(child, 0)
+    return found[0] if found else -1
+
+
+def _check_propagation(source: str, kind: str) -> None:
+    """Refuse what cannot propagate, in moby's words: only a shared mount tells others of what is mounted below it."""
+    place, fields = "/", ""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        for line in table:
+            words = line.partition(" - ")[0].split()
+            if source == words[4] or source.startswith(words[4].rstrip("/") + "/"):
+                place, fields = words[4], " ".join(words[6:])
+    if "shared:" not in fields and (kind == "shared" or "master:" not in fields):
+        what = "shared" if kind == "shared" else "shared or slave"
+        raise ContainerError(f"path {source} is mounted on {place} but it is not a {what} mount")
 
 
 def _mount_overlay(overlay: Overlay, *, userxattr: bool) -> int:

@@ -20,6 +20,7 @@ __all__ = [
     "MASKED_PATHS",
     "READ_ONLY_PATHS",
     "Bind",
+    "Device",
     "Interface",
     "Limits",
     "Mapping",
@@ -62,7 +63,7 @@ _IPC_SYSCTLS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """A file or directory of the host seen in the container (`-v`); everything mounted below it comes along.
+    """A file or directory of the host seen in the container (`-v`).
 
     Attributes
     ----------
@@ -72,11 +73,18 @@ class Bind:
         In the container, absolute; made when missing.
     read_only
         Not writable, including everything mounted below it.
+    recursive
+        Whether what is mounted below it comes along.
+    propagation
+        Whether what is mounted below it later, on one side, is seen on the other: "rprivate" never; "rslave" what the
+        host mounts; "rshared" both ways. Without the "r" this is so for the mount itself, and not for those below it.
     """
 
     source: Path
     target: str
     read_only: bool = False
+    recursive: bool = True
+    propagation: str = "rprivate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,25 @@ class Tmpfs:
     devices: bool = False
     setuid: bool = False
     read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of the host that a container may use (`--device`); of a directory, all that are in it.
+
+    Attributes
+    ----------
+    source
+        On the host.
+    target
+        In the container; "" for the same path.
+    permissions
+        Of r, w and m (mknod), those it has.
+    """
+
+    source: str
+    target: str = ""
+    permissions: str = "rwm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +355,9 @@ class ProcessSpec:
     shm_size
         Bytes of /dev/shm.
     devices
-        Paths of device nodes of the host that the container gets as well.
+        Devices of the host that the container gets as well; a path alone stands for a `Device` with that source.
+    device_rules
+        "c 10:* rw": more that it may use, should it make or have a node for it (`--device-cgroup-rule`).
     sysctls
         Name and value, of the container's own namespaces only.
     masked_paths, read_only_paths
@@ -362,7 +391,8 @@ class ProcessSpec:
     limits: Limits = Limits()
     cgroup: str = ""
     shm_size: int = 64 << 20
-    devices: tuple[str, ...] = ()
+    devices: tuple[str | Device, ...] = ()
+    device_rules: tuple[str, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     masked_paths: tuple[str, ...] = MASKED_PATHS
     read_only_paths: tuple[str, ...] = READ_ONLY_PATHS
@@ -386,6 +416,12 @@ class ProcessSpec:
                 raise InvalidSpecError("invalid mount: destination can't be '/'")
             if targets.count(target) > 1:
                 raise InvalidSpecError(f"Duplicate mount point: {target}")
+        for mount in self.mounts:
+            if isinstance(mount, Bind) and mount.propagation.removeprefix("r") not in ("private", "slave", "shared"):
+                raise InvalidSpecError(f"invalid propagation of a mount: {mount.propagation}")
+        for device in self.devices:
+            if isinstance(device, Device) and not (device.permissions and set(device.permissions) <= set("rwm")):
+                raise InvalidSpecError(f"bad mode specified: {device.permissions}")
         if len(self.hostname) > 64:
             raise InvalidSpecError(f"hostname {self.hostname!r} is longer than 64 characters")
         if (self.hostname or self.domainname) and self.namespaces.uts == "host":

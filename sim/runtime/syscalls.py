@@ -155,10 +155,13 @@ def attach_tree(tree: int, target: int) -> None:
 
 
 def tree_attributes(
-    tree: int, added: int = 0, removed: int = 0, *, recursive: bool = True, private: bool = False
+    tree: int, added: int = 0, removed: int = 0, *, recursive: bool = True, private: bool = False, slave: bool = False
 ) -> None:
-    """Add and remove `MOUNT_*` attributes of a tree of mounts (mount_setattr(2)); `private` stops its propagation."""
-    packed = struct.pack("=QQQQ", added, removed, _MS_PRIVATE if private else 0, 0)
+    """Add and remove `MOUNT_*` attributes of a tree of mounts (mount_setattr(2)).
+
+    `private` stops its propagation; `slave` lets it hear of its peers, and not them of it.
+    """
+    packed = struct.pack("=QQQQ", added, removed, _MS_PRIVATE if private else _MS_SLAVE if slave else 0, 0)
     flags = AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
     _check(_call(_SYS_MOUNT_SETATTR, tree, b"", flags, packed, len(packed)))
 

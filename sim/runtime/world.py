@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import stat
 from dataclasses import dataclass, field, replace
 
 from sim.runtime import netlink
 from sim.runtime.cgroups import ControlGroup, Layout
+from sim.runtime.devices import device_rules
 from sim.runtime.errors import ContainerError, UnsupportedError
 from sim.runtime.join import join
 from sim.runtime.launch import launch
@@ -103,7 +103,7 @@ class World:
         try:
             group = ControlGroup(name, Layout.of_machine())
             if group.places:
-                self.warnings += group.create(spec.limits, None if spec.privileged else _rules(spec.devices))
+                self.warnings += group.create(spec.limits, None if spec.privileged else device_rules(spec))
                 self.group = group
         except UnsupportedError as error:
             if asked:
@@ -170,12 +170,3 @@ class World:
         self.group.kill()  # in a pid namespace of its own everything is dead by now; in the host's it is not
         self.group.remove()
         return oom
-
-
-def _rules(devices: tuple[str, ...]) -> list[str]:
-    found = []
-    for path in devices:
-        state = os.stat(path)
-        kind = "b" if stat.S_ISBLK(state.st_mode) else "c"
-        found.append(f"{kind} {os.major(state.st_rdev)}:{os.minor(state.st_rdev)} rwm")
-    return found
