@@ -79,7 +79,9 @@ class TestDevices:
         number = os.stat("/dev/fuse").st_rdev if Path("/dev/fuse").exists() else 0
         if not number:
             pytest.skip("needs /dev/fuse, which whoever may use it can open")
-        script = f"mknod /tmp/fuse c {os.major(number)} {os.minor(number)}; : < /tmp/fuse && echo opened; rm /tmp/fuse"
+        script = (
+            f"mknod /tmp/fuse c {os.major(number)} {os.minor(number)}; (: < /tmp/fuse) && echo opened; rm /tmp/fuse"
+        )
         assert box.sh(script) == ""
         rule = f"c {os.major(number)}:* rw"
         assert box.sh(script, device_rules=(rule,)) == "opened\n"
