@@ -13,7 +13,6 @@ import contextlib
 import gc
 import logging
 import os
-import queue
 import signal
 import sys
 import time
@@ -36,6 +35,7 @@ _log = logging.getLogger("layerlab.daemon")
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR,
            "fatal": logging.CRITICAL}  # fmt: skip
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PATIENCE = 3  # as many signals end it at once
 
 
@@ -76,9 +76,8 @@ def run_daemon(read: Callable[[], DaemonSettings], listening: Listening | None =
     how = listening or Listening()
     settings = read()
     _set_up_logging(settings)
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_signals(signals))
+        signals = stack.enter_context(_Signals())
         _log.info("starting up, process %d", os.getpid())
         root = Path(settings.data_root) if settings.data_root else data_root()
         engine = stack.enter_context(Engine(root, settings))
@@ -100,29 +99,44 @@ def run_daemon(read: Callable[[], DaemonSettings], listening: Listening | None =
         _log.info("processing signal: shutting down")
 
 
-@contextlib.contextmanager
-def _signals(found: queue.SimpleQueue[int]) -> Iterator[None]:
-    """Put signals into a queue, which may be done from a handler."""
-    ends = 0
+class _Signals:
+    """The signals that came, to be waited for. They come through a pipe, so that none is missed between two waits."""
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal ends
+    def __init__(self) -> None:
+        self._reading, self._writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(self._reading, True)
+        self._ends = 0
+
+    def __enter__(self) -> _Signals:
+        """Take over the signals."""
+        self._wakeup = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        self._before = {number: signal.signal(number, self._handle) for number in _HANDLED}
+        self._before[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        return self
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if number != signal.SIGHUP:
-            ends += 1
-            if ends >= _PATIENCE:
+            self._ends += 1
+            if self._ends >= _PATIENCE:
                 os._exit(128 + number)
-        found.put(number)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    before[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    def get(self) -> int:
+        """Wait for a signal; return its number."""
+        while True:
+            number = os.read(self._reading, 1)[0]
+            if number in _HANDLED:
+                return number
+
+    def __exit__(self, *_: object) -> None:
+        """Give them back."""
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        os.close(self._reading)
+        os.close(self._writing)
 
 
-def _wait(signals: queue.SimpleQueue[int], engine: Engine, read: Callable[[], DaemonSettings]) -> None:
+def _wait(signals: _Signals, engine: Engine, read: Callable[[], DaemonSettings]) -> None:
     """Wait for the signal that ends the daemon."""
     while signals.get() == signal.SIGHUP:
         try:

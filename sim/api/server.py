@@ -16,6 +16,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from urllib.parse import unquote
@@ -122,11 +123,9 @@ class Server:
             connections = dict(self._connections)
         for connection in connections:
             connection.finish()
-        deadline = threading.Event()
-        threading.Timer(timeout, deadline.set).start() if connections else deadline.set()
+        deadline = time.monotonic() + timeout
         for connection, thread in connections.items():
-            while thread.is_alive() and not deadline.is_set():
-                thread.join(0.05)
+            thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 connection.cut()
         self.watcher.close()

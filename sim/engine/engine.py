@@ -97,7 +97,11 @@ class Engine:
         """Find again what a daemon before this one has left: running containers, their networks and mounts."""
 
     def shut_down(self) -> None:
-        """Let containers go on or stop them, as the settings say; nothing new may be asked for any more."""
+        """Let containers go on or stop them, as the settings say, and end what clients listen to."""
+        containers = self._containers()
+        if containers is not None:
+            containers.shutdown(self.settings.live_restore)
+        self.events.close()
 
     def image_uses(self) -> tuple[Use, ...]:
         """Return which containers use images, stopped ones too."""
