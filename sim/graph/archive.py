@@ -57,6 +57,7 @@ def add_archive(graph: LayerGraph, path: Path | str) -> tuple[Image, ...]:
     archive = _Archive(Path(path))
     images = []
     for key, tags, diff_ids, blobs, commands in archive.images():
+        tags = [tag.removeprefix("docker.io/library/") for tag in tags]  # as people write them
         layers = []
         for index, (diff_id, blob) in enumerate(zip(diff_ids, blobs, strict=True), 1):
             archive.need(blob, diff_id)

@@ -49,6 +49,7 @@ def directory_layer(path: Path, *, role: Role = Role.RO, name: str = "", key: st
         role,
         lambda: read_directory(real),
         read=lambda entry, limit: read_file(real, entry, limit),
+        place=real,
     )
 
 

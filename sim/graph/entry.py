@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from pathlib import Path
 
 from sim.graph.errors import SourceError
 
@@ -144,6 +145,8 @@ class Layer:
         The instruction that made it, where an image's history tells; else "".
     read
         Gives the first bytes of a file of the layer: called with its entry and how many bytes at most.
+    place
+        Its directory, without symlinks in the path; None for a layer that lies in an archive.
     """
 
     def __init__(
@@ -156,11 +159,13 @@ class Layer:
         size: int | None = None,
         command: str = "",
         read: Callable[[Entry, int], bytes] | None = None,
+        place: Path | None = None,
     ) -> None:
         self.key = key
         self.name = name
         self.role = role
         self.command = command
+        self.place = place
         self._load = load
         self._size = size
         self._read = read

@@ -183,6 +183,7 @@ class LayerGraph:
         if name in self.stacks:
             return self.stacks[name]
         found = [image for image in self.images.values() if name in image.tags or name == image.key]
+        found = found or [image for image in self.images.values() if f"{name}:latest" in image.tags]
         if not found:
             wanted = name.removeprefix("sha256:")
             found = [image for image in self.images.values() if image.key.removeprefix("sha256:").startswith(wanted)]

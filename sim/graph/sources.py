@@ -1,8 +1,8 @@
 """Where layers, images and containers come from: journals, plain directories, the image store.
 
-Decided here: how a journal becomes a stack, and which layer of it is which layer of the graph. A read-only layer whose
-name is a digest has that digest as its key, so that containers and images share it; any other has the real path of its
-directory.
+Decided here: how a journal becomes a stack, and which layer of it is which layer of the graph: the one of the same
+digest, or in the same directory, so that containers and images share it. Any other has its digest as its key, or else
+the real path of its directory.
 
 Functions here belong to the thread of the graph that they fill.
 """
@@ -116,7 +116,8 @@ def add_journal(
             described = reader.layers()
             if not described:
                 raise SourceError(f"{path}: the journal names no layer; it was not made by a mount")
-            lower = {item.number: _lower(graph, item) for item in described if item.role != Role.RW}
+            places = {layer.place: layer for layer in graph.layers.values() if layer.place is not None}
+            lower = {item.number: _lower(graph, places, item) for item in described if item.role != Role.RW}
             rw = next((item for item in described if item.role == Role.RW), None)
             now = _upper_entries(rw)
             initial = first_state(reader.changes(), lower, now) if at is not None else {}
@@ -193,13 +194,15 @@ def _stored(layer: StoredLayer, name: str, command: str) -> Layer:
         size=layer.size,
         command=command,
         read=lambda entry, limit: read_file(path, entry, limit),
+        place=path.resolve(),
     )
 
 
-def _lower(graph: LayerGraph, item: JournalLayer) -> Layer:
+def _lower(graph: LayerGraph, places: Mapping[Path, Layer], item: JournalLayer) -> Layer:
     """Return a read-only layer of a journal: the one of the graph if it is there, else the one in its directory."""
-    if item.name in graph.layers:
-        return graph.layers[item.name]
+    known = graph.layers.get(item.name) or places.get(item.path.resolve())
+    if known is not None:
+        return known
     digest = item.name if _DIGEST.fullmatch(item.name) else ""
     if item.path.is_dir():
         return directory_layer(item.path, name=item.name, key=digest)

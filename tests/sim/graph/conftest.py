@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fusefs.journal import JournalLayer, Recorder
+from fusefs import JournalLayer, Recorder
 from fusefs.operation import Effect, EffectKind, Kind, Operation
 
 START = 1_700_000_000_000_000_000
@@ -52,6 +52,14 @@ def app(tmp_path: Path) -> Path:
     write(root, "/etc/hosts", "10.0.0.1 app\n")
     whiteout(root, "/var/cache/index")
     return root
+
+
+FIELDS = ("kind", "path", "layer", "effects", "size", "offset", "target", "start", "duration", "pid", "error", "number")
+
+
+def altered(operation: Operation, **changes: int) -> Operation:
+    """Return an operation with other numbers."""
+    return Operation(**{**{name: getattr(operation, name) for name in FIELDS}, **changes})
 
 
 def operations() -> list[Operation]:
@@ -130,9 +138,7 @@ def operations() -> list[Operation]:
         Operation(Kind.WRITE, "/tmp.log", layer=0, size=700, effects=(e(k.WRITTEN, "/tmp.log", size=700),)),
         Operation(Kind.UNLINK, "/tmp.log", layer=0, effects=(e(k.REMOVED, "/tmp.log"),)),
     ]
-    from dataclasses import replace
-
-    return [replace(op, start=START + i * 2_000_000, duration=150_000, pid=7) for i, op in enumerate(done)]
+    return [altered(op, start=START + i * 2_000_000, duration=150_000, pid=7) for i, op in enumerate(done)]
 
 
 @pytest.fixture

@@ -36,6 +36,10 @@ operations = st.lists(
         start=st.integers(1, 99),
         duration=st.integers(0, 99),
         error=st.sampled_from([0, 0, 2]),
+        offset=st.just(0),
+        target=st.just(""),
+        pid=st.just(0),
+        number=st.just(0),
     ),
     max_size=12,
 )

@@ -6,7 +6,6 @@ import contextlib
 import stat
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from sim.graph.directory import directory_layer, read_directory
 from sim.graph.entry import Entry, Role
 from sim.graph.merge import merged
 from sim.graph.replay import Replay, first_state
+from tests.sim.graph.conftest import altered
 
 PATHS = ["/a", "/b", "/d", "/d/a", "/d/b", "/d/e", "/d/e/a", "/d/e/b", "/n", "/n/a", "/n/m"]
 paths = st.sampled_from(PATHS)
@@ -81,7 +81,7 @@ def test_after_each_operation_the_replay_is_the_directory(
                 with contextlib.suppress(OSError):
                     CHANGES[what](fs, path, other, number)
                 for record in records:
-                    replay.take(replace(record, number=replay.number + 1))
+                    replay.take(altered(record, number=replay.number + 1))
                 records.clear()
                 disk = dict(read_directory(upper))
                 assert shape(replay.entries) == shape(disk), (what, path, other, number)
