@@ -24,7 +24,8 @@ What should outlive the caller is a `Container`, which has a small shim process 
     warnings = container.start()              # raises as above
     container.status()                        # Status(phase="running", pid=4711, ...)
     container.wait(timeout); container.kill(signal.SIGHUP); container.stop(timeout=10); container.resize(24, 80)
-    container.pause(); container.unpause(); container.stats(); container.processes(); container.update(Limits(pids=9))
+    container.pause(); container.unpause(); container.update(Limits(pids=9))
+    container.stats(); container.interfaces(); processor_time(); container.processes(); container.top("aux")
     container = Container.open(directory)     # later, by any process; also one whose shim was killed
     exec_ = container.execution(replace(spec, args=("ls",), user="www", terminal=True))   # a `Process`: run, start ...
 
@@ -90,7 +91,7 @@ if TYPE_CHECKING:
         Throttle,
         Tmpfs,
     )
-    from sim.runtime.stats import Stats
+    from sim.runtime.stats import Stats, Traffic, Transfer, processor_time
     from sim.runtime.support import Finding, examine
     from sim.runtime.terminal import DetachKeys
     from sim.runtime.users import Identity, resolve_user
@@ -131,6 +132,8 @@ __all__ = [
     "Status",
     "Throttle",
     "Tmpfs",
+    "Traffic",
+    "Transfer",
     "UnknownUserError",
     "UnsupportedError",
     "capability_mask",
@@ -147,6 +150,7 @@ __all__ = [
     "mac_of",
     "next_interface",
     "plug_in",
+    "processor_time",
     "read_log",
     "recover",
     "resolve_user",
@@ -163,7 +167,7 @@ __all__ = [
 _HOMES = {
     "cgroups": ("ControlGroup", "Layout", "sweep"),
     "limits": ("check_limits",),
-    "stats": ("Stats",),
+    "stats": ("Stats", "Traffic", "Transfer", "processor_time"),
     "etcfiles": ("host_resolv_conf", "update_hosts", "write_etc_files"),
     "network": ("Bridge", "create_bridge", "delete_bridge", "free_address", "free_subnet", "mac_of"),
     "plug": ("next_interface", "plug_in", "unplug"),

@@ -27,7 +27,8 @@ from sim.runtime.process import Process, as_caller, forked
 from sim.runtime.seccomp import compiled_filter
 from sim.runtime.spec import Limits, Port, ProcessSpec
 from sim.runtime.stamp import boot, process_start
-from sim.runtime.stats import Stats
+from sim.runtime.stats import Stats, Traffic, traffic
+from sim.runtime.top import listed
 from sim.runtime.world import Request
 
 __all__ = ["Container", "Execution", "Status"]
@@ -346,16 +347,15 @@ class Container:
         group = self.group()
         return group.stats() if group is not None else Stats()
 
+    def interfaces(self) -> dict[str, Traffic]:
+        """Return what each of its interfaces but the loopback has received and sent; nothing where it does not run."""
+        with contextlib.suppress(OSError):
+            return traffic(Path(f"/proc/{self.status().pid}/net/dev").read_text())
+        return {}
+
     def traffic(self) -> dict[str, tuple[int, int]]:
         """Return the bytes received and sent by each interface but the loopback."""
-        found = {}
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{self.status().pid}/net/dev").read_text().splitlines()[2:]:
-                name, _, figures = line.partition(":")
-                words = figures.split()
-                found[name.strip()] = int(words[0]), int(words[8])
-        found.pop("lo", None)
-        return found
+        return {name: (each.received_bytes, each.sent_bytes) for name, each in self.interfaces().items()}
 
     def update(self, limits: Limits) -> tuple[str, ...]:
         """Set other limits while it runs; return warnings."""
@@ -368,6 +368,10 @@ class Container:
             return group.pids()
         pid = int(self._state().get("pid", 0))
         return _family(pid) if pid and self._lives("pid", self._state()) else []
+
+    def top(self, arguments: str = "-ef") -> tuple[list[str], list[list[str]]]:
+        """Return titles and rows of what ps(1) says about its processes; see `top.listed`."""
+        return listed(self.processes(), arguments)
 
     def execution(self, spec: ProcessSpec, *, lives: bool = False) -> Execution:
         """Return a process that is to run in this container (`exec`).
