@@ -144,11 +144,11 @@ def attach(call: Call) -> int:
     container = _inspected(call.engine, call.arguments[0])
     state = container["State"]
     if not state.get("Running"):
-        raise Failure("cannot attach to a stopped container, start it first")
+        raise Failure("You cannot attach to a stopped container, start it first")
     if state.get("Paused"):
-        raise Failure("cannot attach to a paused container, unpause it first")
+        raise Failure("You cannot attach to a paused container, unpause it first")
     if state.get("Restarting"):
-        raise Failure("cannot attach to a restarting container, wait until it is running")
+        raise Failure("You cannot attach to a restarting container, wait until it is running")
     config = container["Config"]
     stdin = bool(config.get("OpenStdin")) and not call.on("no-stdin")
     if not call.on("no-stdin"):
@@ -193,5 +193,5 @@ def start(call: Call) -> int:
             problems.append(error.text)
             failed.append(name)
     if failed:
-        raise Failure("\n".join([*problems, f"failed to start containers: {', '.join(failed)}"]))
+        raise Failure("\n".join([*problems, f"Error: failed to start containers: {', '.join(failed)}"]))
     return 0

@@ -67,7 +67,10 @@ def _create(call: Call, word: str, config: dict[str, Any]) -> str:
     """Make the container, pulling its image where needed; return its ID."""
     image = call.arguments[0]
     if not _is_id(image):
-        _check_name(image)
+        try:
+            _check_name(image)
+        except Failure as error:
+            raise (with_help(error.text, word) if word == "run" else error) from None
     file = _IdFile(call.text("cidfile"), word)
     identity = ""
     try:
