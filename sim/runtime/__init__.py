@@ -28,6 +28,7 @@ What should outlive the caller is a `Container`, which has a small shim process 
     container.stats(); container.interfaces(); processor_time(); container.processes(); container.top("aux")
     container = Container.open(directory)     # later, by any process; also one whose shim was killed
     exec_ = container.execution(replace(spec, args=("ls",), user="www", terminal=True))   # a `Process`: run, start ...
+    container.probe(replace(spec, args=("check",)), timeout=5)     # Probe(code=0, output=b"..."); code None: too long
 
 The root of a container is a directory on which somebody has mounted it, with a process that is forked in a few
 milliseconds and shares its memory with the others of its kind; it goes on when the caller ends:
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from sim.runtime.mounts import fork_mount
     from sim.runtime.network import Bridge, create_bridge, delete_bridge, free_address, free_subnet, mac_of
     from sim.runtime.plug import next_interface, plug_in, unplug
+    from sim.runtime.probe import Probe
     from sim.runtime.process import Process, Result
     from sim.runtime.recovery import Recovered, recover
     from sim.runtime.resolver import Client, start_resolver, stop_resolver, write_names
@@ -123,6 +125,7 @@ __all__ = [
     "Overlay",
     "Port",
     "PortError",
+    "Probe",
     "Process",
     "ProcessSpec",
     "Recovered",
@@ -191,6 +194,7 @@ _HOMES = {
         "UnknownUserError",
         "UnsupportedError",
     ),
+    "probe": ("Probe",),
     "process": ("Process", "Result"),
     "spec": (
         "Bind",

@@ -23,6 +23,7 @@ from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError, NotRunningError
 from sim.runtime.log import LogOptions
 from sim.runtime.minder import SOCKET, STATE, write_state
+from sim.runtime.probe import Probe, run_probe
 from sim.runtime.process import Process, as_caller, forked
 from sim.runtime.seccomp import compiled_filter
 from sim.runtime.spec import Limits, Port, ProcessSpec
@@ -395,6 +396,25 @@ class Container:
             raise ContainerError("the container is paused, unpause the container before exec")
         return Execution(spec, int(state["pid"]), int(state["pid_start"]), dict(state.get("cgroups") or {}), lives)
 
+    def probe(self, spec: ProcessSpec, *, timeout: float = 30, limit: int = 4096) -> Probe:
+        """Run a command in this container for a while at most, and say how that went (health checks).
+
+        Parameters
+        ----------
+        spec
+            As for `execution`.
+        timeout
+            Seconds after which it is killed, with those of its children that are in its process group.
+        limit
+            Bytes of its output that are kept.
+
+        Raises
+        ------
+        ContainerError
+            It could not be started.
+        """
+        return run_probe(self.execution(spec), timeout, limit)
+
     def clean(self) -> None:
         """Take away what a killed shim left: control groups, rules, the socket; and say in its state that it ended."""
         state = self._state()
@@ -412,7 +432,8 @@ class Container:
             (self.directory / SOCKET).unlink()
         if state.get("code") is None and state.get("started"):
             ended = {"code": _LOST, "error": "the shim ended before the container", "finished": time.time_ns()}
-            write_state(os.fspath(self.directory), state | ended)
+            with contextlib.suppress(OSError):  # of a full disk: whoever asks next is told the same
+                write_state(os.fspath(self.directory), state | ended)
 
 
 class Execution(Process):

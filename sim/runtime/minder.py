@@ -31,6 +31,8 @@ from sim.runtime.world import World
 __all__ = ["COMPLAINTS", "SOCKET", "STATE", "Minder", "write_state"]
 
 SOCKET, STATE, COMPLAINTS = "shim.sock", "state.json", "shim.err"
+_RESERVE = "state.reserve"
+_RESERVED = 1 << 14
 _ENOUGH = 1 << 20  #: bytes that wait for somebody slow, until the container has to wait too
 _PIECE = 1 << 15
 _READ, _WRITE = select.POLLIN | select.POLLHUP | select.POLLERR, select.POLLOUT
@@ -39,11 +41,35 @@ _NAMES = {_STDOUT: "stdout", _STDERR: "stderr"}
 
 
 def write_state(directory: str, state: dict[str, object]) -> None:
-    """Replace a container's state file as a whole."""
-    place = f"{directory}/{STATE}"
-    with open(f"{place}.new", "w", encoding="utf-8") as file:
-        json.dump(state, file)
-    os.rename(f"{place}.new", place)
+    """Replace a container's state file as a whole.
+
+    Where the disk is full, what the shim has reserved is used up; so a container's end can always be told.
+
+    Raises
+    ------
+    OSError
+        Not even that is there.
+    """
+    place, reserve = f"{directory}/{STATE}", f"{directory}/{_RESERVE}"
+    data = json.dumps(state).encode()
+    aside = f"{place}.new"
+    try:
+        with open(aside, "wb") as file:
+            file.write(data)
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(aside)
+        aside = reserve
+        with open(aside, "r+b") as file:
+            file.write(data)
+            file.truncate()
+    os.rename(aside, place)
+
+
+def _reserve(directory: str) -> None:
+    """Set aside what the last state will take."""
+    with open(f"{directory}/{_RESERVE}", "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, _RESERVED)
 
 
 class _Viewer:
@@ -98,13 +124,28 @@ class Minder:
             return
         shim = os.getpid()
         self._state = {"shim": shim, "shim_start": process_start(shim), "boot": boot(), "pid": 0, "code": None}
-        write_state(self.directory, self._state)
+        try:
+            write_state(self.directory, self._state)
+            _reserve(self.directory)
+        except OSError as error:
+            listener.close()
+            self._remove(SOCKET, STATE, _RESERVE)
+            control.tell(("error", "ContainerError", self._unwritten(error)))
+            return
         control.tell(("created", shim))
         control.close()
         self._watch(listener.fileno(), _READ, lambda event: self._accept(listener))
         while not self._over:
             self._turn(None)
         self._end(listener)
+
+    def _unwritten(self, error: OSError) -> str:
+        return f"cannot write the container's state in {self.directory}: {(error.strerror or '').lower()}"
+
+    def _remove(self, *names: str) -> None:
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.unlink(f"{self.directory}/{name}")
 
     def _listen(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -214,11 +255,9 @@ class Minder:
         try:
             launched = self.world.start(streams, self._size)
         except ContainerError as error:
-            self._state |= {"code": error.code, "error": str(error), "finished": time.time_ns()}
-            write_state(self.directory, self._state)
             for each in ours:
                 os.close(each)
-            self._over = True
+            self._fail(error)
             raise
         finally:
             for each in streams or ():
@@ -233,7 +272,16 @@ class Minder:
             "published": self.world.published,
             "ports": [[port.host_ip, port.host_port, port.container_port, port.protocol] for port in self.world.ports],
         }
-        write_state(self.directory, self._state)
+        try:
+            write_state(self.directory, self._state)
+            _reserve(self.directory)
+        except OSError as error:  # one that nobody would find again must not run
+            os.kill(launched.pid, signal.SIGKILL)
+            exit_status(launched.pid)
+            self.world.finish()
+            trouble = ContainerError(self._unwritten(error))
+            self._fail(trouble)
+            raise trouble from error
         self._process = os.pidfd_open(launched.pid)
         self._watch(self._process, select.POLLIN, lambda event: self._ended())
         if self._has_terminal:
@@ -248,6 +296,13 @@ class Minder:
             os.set_blocking(self._stdin, False)
             self._feed()
         return {"pid": launched.pid, "warnings": self.world.warnings}
+
+    def _fail(self, error: ContainerError) -> None:
+        """Note why it did not start; then all is over."""
+        self._state |= {"code": error.code, "error": str(error), "finished": time.time_ns()}
+        with contextlib.suppress(OSError):
+            write_state(self.directory, self._state)
+        self._over = True
 
     def _apply_size(self) -> None:
         if self._terminal >= 0 and any(self._size):
@@ -394,10 +449,10 @@ class Minder:
             self._log.close()
             oom = self.world.finish()
             self._state |= {"code": code, "oom_killed": oom, "finished": time.time_ns(), "lost": self._log.lost}
-            write_state(self.directory, self._state)
+            with contextlib.suppress(OSError):
+                write_state(self.directory, self._state)
         listener.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{self.directory}/{SOCKET}")
+        self._remove(SOCKET, _RESERVE)
         for waiter in self._waiters:
             waiter.tell({"code": self._state["code"]})
             waiter.close()

@@ -124,8 +124,12 @@ class Process:
         self._channel, self.pid, self.warnings = channel, answer[1], tuple(answer[2])
         self.terminal = descriptors[0] if descriptors else -1
 
-    def signal(self, number: int) -> None:
-        """Send it a signal.
+    def fileno(self) -> int:
+        """Return a descriptor that can be read once it has ended, for `select`; -1 where it was never started."""
+        return self._channel.fileno() if self._channel is not None else -1
+
+    def signal(self, number: int, *, group: bool = False) -> None:
+        """Send it a signal; with `group` also to those of its children that have not left its process group.
 
         Raises
         ------
@@ -135,7 +139,7 @@ class Process:
         try:
             if self._channel is None or self._code is not None:
                 raise OSError
-            self._channel.send(("signal", int(number)))
+            self._channel.send(("group" if group else "signal", int(number)))
         except OSError as error:
             raise NotRunningError(f"{self.spec.args[0]} is not running") from error
 

@@ -88,6 +88,8 @@ def _watch(control: Channel, launched: Launched, lives: bool) -> int:
                 signal.pidfd_send_signal(process, signal.SIGKILL)
             continue
         with contextlib.suppress(OSError):
+            if message[0] == "group":  # it is the leader of its own, and not reaped yet: the number is still its
+                os.killpg(launched.pid, message[1])
             signal.pidfd_send_signal(process, message[1])
     os.close(process)
     return exit_status(launched.pid)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from sim.runtime import CommandNotFoundError, NotRunningError, ProcessSpec
+from sim.runtime import CommandNotFoundError, NotRunningError, Probe, ProcessSpec
 from sim.runtime.container import Container
 from sim.runtime.log import LogOptions, read_log
 
@@ -300,3 +300,29 @@ def test_an_execution_that_lives_on(rootfs: Path, place: Path, made: list[Contai
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], timeout=20)
     wait_until((rootfs / "lived").exists)
     assert not (rootfs / "died").exists()
+
+
+def test_probes(rootfs: Path, place: Path, made: list[Container]) -> None:
+    made.append(Container.create(place, spec_of(rootfs, "sleep", "100")))
+    made[0].start()
+
+    def probe(script: str, **wishes: float) -> Probe:
+        return made[0].probe(spec_of(rootfs, "sh", "-c", script), timeout=wishes.get("timeout", 20), limit=20)
+
+    descriptors = len(os.listdir("/proc/self/fd"))
+    good = probe("echo one; echo two >&2; echo three")
+    assert (good.code, good.output) == (0, b"one\ntwo\nthree\n")
+    assert probe("exit 3").code == 3
+    long = probe("yes | head -c 3000000; exit 1")
+    assert (long.code, long.output) == (1, b"y\n" * 10)
+    assert probe("sleep 77 & echo left").output == b"left\n"  # it is not waited for
+    slow = probe("echo begun; sleep 88 & sleep 99", timeout=0.3)
+    assert (slow.code, slow.output) == (None, b"begun\n")
+    assert probe("yes", timeout=0.3).code is None
+    commands = made[0].execution(spec_of(rootfs, "ps")).run(capture=True).stdout
+    assert b"sleep 77" in commands
+    assert b"sleep 88" not in commands
+    assert b"sleep 99" not in commands
+    with pytest.raises(CommandNotFoundError):
+        made[0].probe(spec_of(rootfs, "nope"))
+    assert len(os.listdir("/proc/self/fd")) == descriptors
