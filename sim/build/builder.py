@@ -1,6 +1,6 @@
 """`build`: a Dockerfile and its context become an image, as moby's classic builder does it.
 
-Decided here and only here: the order of things: stages, steps, their numbers, the lines that are told, names at the end.
+Decided here and only here: the order of things: stages, steps, their numbers, the lines that are told, names at last.
 Any number of threads may build at once; each build belongs to one.
 """
 
@@ -241,6 +241,7 @@ class _Build:
         self._context = context
         parsed = parse(context.dockerfile, context.name)
         job.escape = parsed.escape
+        self._parsed = parsed
         self._first, self._stages = stages_of(parsed.instructions)
         self._arguments = BuildArguments(job.options.buildargs)
         self._done: list[Image | None] = []
@@ -260,6 +261,8 @@ class _Build:
         if job.options.labels:
             stages[-1] = _labelled(stages[-1], job.options.labels)
         self._total = len(self._first) + sum(1 + len(stage.commands) for stage in stages)
+        if self._parsed.warnings:
+            job.tell_error("".join(f"[WARNING]: {text}\n" for text in self._parsed.warnings))
         for command in self._first:
             self._announce(command.code)
             self._global(command)
@@ -279,8 +282,6 @@ class _Build:
         for number, stage in enumerate(self._stages):
             if stage.name and stage.name == wish.lower():
                 return number
-        if wish.isdigit() and int(wish) < len(self._stages):
-            return int(wish)
         raise DockerfileError(f"failed to reach build target {wish} in Dockerfile")
 
     def _announce(self, code: str) -> None:

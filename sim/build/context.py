@@ -107,7 +107,7 @@ def _unpacked(chunks: Iterable[bytes], place: Path, check: Callable[[], object],
         with UnionFS((), upper, work) as tree:
             extract(tree, "/", decompress(chunks), owners=False, devices=False, hashes=sums, check=check)
     except ContentError as error:
-        raise BuildError(f"Error processing tar file: {error}") from None
+        raise BuildError(f"Error processing tar file(exit status 1): {error}") from None
     tree = stack.enter_context(UnionFS([upper]))
     return Source(tree, sums=sums, missing=_NOT_FOUND)
 

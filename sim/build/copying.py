@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from fusefs import UnionFS
 from fusefs.copyup import copy_data
 from fusefs.node import Attributes
-from sim.build.errors import BuildError
+from sim.build.errors import BuildError, CancelledError
 from sim.build.paths import join, remove_tree, resolve, status_of
 from sim.build.source import Found, Source
 from sim.build.untar import extract, first_member, make_directories
@@ -82,7 +82,12 @@ def copy(tree: UnionFS, found: Found, how: Copy, check: Callable[[], object] = l
     if how.extract and found.extract and stat.S_ISREG(status.st_mode) and first_member(_plain(source, at)):
         with _words("", "mkdir", target):
             make_directories(tree, target)
-        extract(tree, target, _plain(source, at), check=check)
+        try:
+            extract(tree, target, _plain(source, at), check=check)
+        except CancelledError:
+            raise
+        except BuildError as error:
+            raise BuildError(f"failed to copy files: {error}") from None
         return
     there = status_of(tree, target)
     if how.target.endswith("/") or (there is not None and stat.S_ISDIR(there.st_mode)):
@@ -132,7 +137,7 @@ def _plain(source: Source, path: str) -> Iterator[bytes]:
     try:
         yield from decompress(chunks())
     except ContentError as error:
-        raise BuildError(f"Error processing tar file: {error}") from None
+        raise BuildError(f"Error processing tar file(exit status 1): {error}") from None
 
 
 class _Copy:
@@ -174,9 +179,7 @@ class _Copy:
         make_directories(tree, join(target, ".."), self._how.owner or (0, 0))
         there = status_of(tree, target)
         if there is not None:
-            if stat.S_ISDIR(there.st_mode):
-                raise OSError(errno.EISDIR, "cannot overwrite directory with non-directory")
-            tree.unlink(os.fsencode(target))
+            remove_tree(tree, target)
         self.object(os.fsencode(at), os.fsencode(target), status)
 
     def object(self, at: bytes, raw: bytes, status: Attributes) -> None:
@@ -209,12 +212,17 @@ class _Copy:
 
     def describe(self, at: bytes, raw: bytes, status: Attributes) -> None:
         tree, how = self._tree, self._how
+        is_link = stat.S_ISLNK(status.st_mode)
+        # moby unpacks, then gives what it unpacked away: by that a program loses its set-user-ID bit. What keeps its
+        # owner keeps this too.
+        if how.owner is not None and not is_link:
+            tree.chmod(raw, stat.S_IMODE(status.st_mode))
         if os.geteuid() == 0:
-            owner = how.owner or (status.st_uid, status.st_gid)
-            tree.chown(raw, *owner, follow_symlinks=False)
-        if not stat.S_ISLNK(status.st_mode):
-            mode = stat.S_IMODE(status.st_mode) if how.mode is None else how.mode
-            tree.chmod(raw, mode)
+            tree.chown(raw, *(how.owner or (status.st_uid, status.st_gid)), follow_symlinks=False)
+        if how.mode is not None and not is_link:
+            tree.chmod(raw, how.mode)
+        elif how.owner is None and not is_link:
+            tree.chmod(raw, stat.S_IMODE(status.st_mode))
         if stat.S_ISREG(status.st_mode):
             with contextlib.suppress(OSError):
                 tree.setxattr(raw, _CAPABILITY, self._source.tree.getxattr(at, _CAPABILITY))

@@ -76,12 +76,16 @@ class Job:
         """Tell a text."""
         self.output(BuildMessage(MessageKind.STREAM, text))
 
+    def tell_error(self, text: str) -> None:
+        """Tell a text in red, as the classic builder has its warnings and what a process writes to standard error."""
+        self.tell(f"\x1b[91m{text}\x1b[0m")
+
     def tell_output(self, stream: int, data: bytes, *, last: bool = False) -> None:
-        """Tell what a process wrote; its standard error stands in red, as the classic builder has it."""
+        """Tell what a process wrote."""
         decoder = self._decoders.setdefault(stream, codecs.getincrementaldecoder("utf-8")("replace"))
         text = decoder.decode(data, last)
         if text:
-            self.tell(f"\x1b[91m{text}\x1b[0m" if stream == 2 else text)
+            (self.tell_error if stream == 2 else self.tell)(text)
 
     def end_output(self) -> None:
         """Tell what is left of characters that were cut in the middle."""

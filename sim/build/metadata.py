@@ -197,7 +197,9 @@ def _healthcheck(state: State, command: Healthcheck, words: _Words, tell: Tell) 
     if settings.get("StartInterval"):
         times.append(f'"{duration(settings["StartInterval"])}"')
     shown = " ".join([quote_list(settings["Test"]), *times, quote_rune(settings.get("Retries", 0))])
-    return _with(state, Healthcheck=dict(settings)), f"HEALTHCHECK &{{{shown}}}"
+    # What it does not say it has from the one before, as moby merges the settings of a container and its image.
+    earlier = {name: value for name, value in (state.settings.get("Healthcheck") or {}).items() if name != "Test"}
+    return _with(state, Healthcheck={**earlier, **settings}), f"HEALTHCHECK &{{{shown}}}"
 
 
 _Kind = TypeVar("_Kind", bound=Command)

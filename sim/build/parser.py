@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,10 +76,11 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A Dockerfile: its instructions and its escape character."""
+    """A Dockerfile: its instructions, its escape character, and what is to be warned of."""
 
     instructions: tuple[Instruction, ...]
     escape: str = "\\"
+    warnings: tuple[str, ...] = ()
 
 
 def parse(text: str, what: str = "Dockerfile") -> Parsed:
@@ -105,7 +107,21 @@ def parse(text: str, what: str = "Dockerfile") -> Parsed:
     error, found = _PARSER.ask(text)
     if error is not None:
         raise DockerfileError(f"failed to parse {what}: {error}")
-    return Parsed(tuple(_instruction(*values) for values in found), escape_of(text))
+    instructions = tuple(_instruction(*values) for values in found)
+    return Parsed(instructions, escape_of(text), tuple(_warnings(text, instructions)))
+
+
+def _warnings(text: str, instructions: tuple[Instruction, ...]) -> Iterator[str]:
+    """Yield what the parser warns of and its binding keeps to itself: blank lines within an instruction."""
+    lines = text.split("\n")
+    found = [
+        f"Empty continuation line found in:\n    {each.original}"
+        for each in instructions
+        if not each.heredocs and any(not line.strip() for line in lines[each.line : each.last_line - 1])
+    ]
+    if found:
+        yield from found
+        yield "Empty continuation lines will become errors in a future release."
 
 
 def escape_of(text: str) -> str:

@@ -201,7 +201,9 @@ class Source:
             return [Found(self, whole, "file:" + self.digest(whole))]
         known = self._directories.get(found)
         if known is None:
-            known = tarsum.joined("dir", sorted(self.digest(each) for each, _ in self.walk(found)))
+            # The directory itself counts, but for the root of the source.
+            paths = [*([found] if found != "/" else []), *(path for path, _ in self.walk(found))]
+            known = tarsum.joined("dir", sorted(self.digest(path) for path in paths))
             self._directories[found] = known
         return [Found(self, whole, known)]
 

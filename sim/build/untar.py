@@ -30,6 +30,8 @@ MOST_MEMBERS = 2_000_000
 _CHUNK = 1 << 18
 _EARLIEST, _LATEST = -(1 << 31) * 1_000_000_000, ((1 << 33) - 1) * 1_000_000_000
 _XATTR = "SCHILY.xattr."
+#: moby unpacks in a child process, whose status is part of the text.
+_FAILED = "Error processing tar file(exit status 1): "
 
 
 class Chunks:
@@ -66,7 +68,7 @@ def _members(chunks: Iterable[bytes]) -> Iterator[tuple[tarfile.TarInfo, tarfile
                 yield member, tar
                 del tar.__dict__["members"][:]  # it would remember them all
     except (tarfile.TarError, ValueError, OverflowError, EOFError, ContentError) as error:
-        raise BuildError(f"Error processing tar file: {error}") from None
+        raise BuildError(f"{_FAILED}{error}") from None
 
 
 def first_member(chunks: Iterable[bytes]) -> tarfile.TarInfo | None:
@@ -88,6 +90,10 @@ def nanoseconds_of(member: tarfile.TarInfo) -> int:
     except (ValueError, OverflowError):
         found = 0
     return min(max(found, _EARLIEST), _LATEST)
+
+
+def _call(member: tarfile.TarInfo) -> str:
+    return "mkdir" if member.isdir() else "symlink" if member.issym() else "link" if member.islnk() else "open"
 
 
 def extract(
@@ -132,7 +138,9 @@ def extract(
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE):
                 raise
-            raise BuildError(f"Error processing tar file: {member.name}: {error.strerror}") from None
+            raise BuildError(
+                f"{_FAILED}{_call(member)} {join(member.name)}: {(error.strerror or '').lower()}"
+            ) from None
         if hashes is not None and digest is not None:
             hashes[join(member.name)[1:]] = digest
     run.finish()
@@ -168,7 +176,12 @@ class _Extraction:
         """Return where a member goes, with its parents made and every link on the way followed below the top."""
         above, _, last = name.rpartition("/")
         if above not in self._parents:
-            directory = resolve(self._tree, above, root=self._top or "/")
+            root = self._top or "/"
+            directory = resolve(self._tree, above, root=root)
+            if status_of(self._tree, directory) is None and status_of(
+                self._tree, resolve(self._tree, above, root=root, last=False)
+            ):
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))  # a link that leads nowhere
             make_directories(self._tree, directory)
             if directory != join(self._top, above):
                 return f"{directory.rstrip('/')}/{last}"
@@ -192,18 +205,18 @@ class _Extraction:
         elif member.islnk():
             source = resolve(tree, member.linkname, root=self._top or "/", last=False)
             tree.link(os.fsencode(source), raw)
-            return
+            there = status_of(tree, source)
+            if there is None or stat.S_ISLNK(there.st_mode):
+                return
         elif member.isfifo():
             tree.mknod(raw, stat.S_IFIFO | 0o600)
         elif member.ischr() or member.isblk():
             if not self._devices:
-                raise BuildError(
-                    f"Error processing tar file: {member.name}: a device has no place in a build's context"
-                )
+                raise BuildError(f"{_FAILED}{member.name}: a device has no place in a build's context")
             kind = stat.S_IFCHR if member.ischr() else stat.S_IFBLK
             tree.mknod(raw, kind | 0o600, os.makedev(member.devmajor, member.devminor))
         else:
-            raise BuildError(f"Error processing tar file: unhandled tar header type {ord(member.type)}")
+            raise BuildError(f"{_FAILED}unhandled tar header type {ord(member.type)}")
         self._describe(path, member)
 
     def _file(self, raw: bytes, member: tarfile.TarInfo, tar: tarfile.TarFile, digest: hashlib._Hash | None) -> None:

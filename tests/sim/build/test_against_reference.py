@@ -33,14 +33,12 @@ def reference(reference_engine: ReferenceEngine) -> Iterator[docker.DockerClient
 
 
 def by_reference(client: docker.DockerClient, case: Case, place: Path) -> Made:
-    options: dict[str, Any] = {"rm": True, **case.options}
+    options: dict[str, Any] = {"rm": True, "nocache": True, **case.options}
     if "buildargs" in options:
         options["buildargs"] = dict(options["buildargs"])
     try:
         answer = list(
-            client.api.build(
-                fileobj=io.BytesIO(context(case.dockerfile, case.files)), custom_context=True, **options
-            )
+            client.api.build(fileobj=io.BytesIO(context(case.dockerfile, case.files)), custom_context=True, **options)
         )
     except docker.errors.APIError as error:
         return Made((), error=str(error.explanation), code=error.response.status_code)
@@ -59,11 +57,15 @@ def by_reference(client: docker.DockerClient, case: Case, place: Path) -> Made:
 
 def shown(text: str) -> tuple[str, ...]:
     """Return what was printed, without IDs; what a process writes in red may come in other pieces."""
-    return tuple(normal(re.sub(r"\x1b\[0m\x1b\[91m", "", text)).splitlines())
+    lines = normal(re.sub(r"\x1b\[0m\x1b\[91m", "", text)).splitlines()
+    # The reference names unused arguments in the order of Go's maps: in none.
+    return tuple(" ".join(sorted(line.split())) if line.startswith("[Warning] One") else line for line in lines)
 
 
 def by_ours(builds: Builds, case: Case) -> Made:
-    options = {name: tuple(value) if isinstance(value, list) else value for name, value in case.options.items()}
+    options = {"nocache": True} | {
+        name: tuple(value) if isinstance(value, list) else value for name, value in case.options.items()
+    }
     try:
         result = builds(case.dockerfile, case.files, **options)
     except BuildError as error:
@@ -74,11 +76,17 @@ def by_ours(builds: Builds, case: Case) -> Made:
     return made(builds.store, builds.store.image(result.image), shown(builds.text))
 
 
+def hashless(step: tuple[str, str, bool], case: Case) -> tuple[str, str, bool]:
+    """Leave the hash of what `--from` copies away: the reference puts the names of the host's users into it."""
+    command, author, empty = step
+    if "--from" in case.dockerfile:
+        command = re.sub(r"(file|dir|multi):[0-9a-f]{64}", r"\1:", command)
+    return command, author, empty
+
+
 @pytest.mark.usefixtures("overlayfs")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_ours_is_the_reference_s(
-    reference: docker.DockerClient, builds: Builds, case: Case, tmp_path: Path
-) -> None:
+def test_ours_is_the_reference_s(reference: docker.DockerClient, builds: Builds, case: Case, tmp_path: Path) -> None:
     theirs = without_base(by_reference(reference, case, tmp_path))
     ours = without_base(by_ours(builds, case))
     error = theirs.error
@@ -86,7 +94,7 @@ def test_ours_is_the_reference_s(
         error = re.sub(OTHERWISE[case.name], "mkdir /", error)
     assert ours.lines == theirs.lines
     assert (ours.error, ours.code) == (error, theirs.code)
-    assert ours.history == theirs.history
+    assert [hashless(step, case) for step in ours.history] == [hashless(step, case) for step in theirs.history]
     assert ours.settings == theirs.settings
     for mine, other in zip(ours.layers, theirs.layers, strict=True):
         assert mine == other

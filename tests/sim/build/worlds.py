@@ -129,9 +129,7 @@ class Builds:
     def tar(self, data: bytes, *, driver: str = "", **options: Any) -> BuildResult:
         self.messages = []
         runner = LocalRunner(self.store, driver=driver, cgroup="") if driver else self.runner
-        return build(
-            self.store, io.BytesIO(data), BuildOptions(**options), runner=runner, output=self.messages.append
-        )
+        return build(self.store, io.BytesIO(data), BuildOptions(**options), runner=runner, output=self.messages.append)
 
     @property
     def text(self) -> str:
