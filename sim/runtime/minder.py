@@ -56,13 +56,16 @@ def write_state(directory: str, state: dict[str, object]) -> None:
     try:
         with open(aside, "wb") as file:
             file.write(data)
-    except OSError:
+    except OSError as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(aside)
         aside = reserve
-        with open(aside, "r+b") as file:
-            file.write(data)
-            file.truncate()
+        try:
+            with open(aside, "r+b") as file:
+                file.write(data)
+                file.truncate()
+        except FileNotFoundError:
+            raise error from None
     os.rename(aside, place)
 
 

@@ -31,6 +31,11 @@ _PROC_ALLOWED = {
     f"/proc/{name}"
     for name in ("cpuinfo", "diskstats", "loadavg", "meminfo", "net/dev", "slabinfo", "stat", "swaps", "uptime")
 }
+#: What moby adds where the two do not fit.
+_MIXED = (
+    "Are you trying to mount a directory onto a file (or vice-versa)?"
+    " Check if the specified host path exists and is the expected type"
+)
 _INITIAL_USERS = 0xEFFFFFFD  #: number of the first user namespace's file (linux/proc_ns.h)
 _QUIET = sys.MOUNT_NOSUID | sys.MOUNT_NODEV | sys.MOUNT_NOEXEC
 _LINKS = (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"))
@@ -169,6 +174,8 @@ class Rootfs:
             else:
                 tree, is_directory = self._trees[target]
             place = self._open(target, directory=is_directory)
+            if not is_directory and stat.S_ISDIR(os.fstat(place).st_mode):
+                raise InvalidSpecError(f"cannot mount a file on {target}: it is a directory in the container: {_MIXED}")
             if sys.filesystem_type(place) == _PROC_MAGIC and posixpath.normpath(target) not in _PROC_ALLOWED:
                 raise InvalidSpecError(f'"{target}" cannot be mounted because it is inside /proc')
             self._attach(tree, place)
@@ -285,7 +292,8 @@ class Rootfs:
             return sys.open_in(self._root, path, flags, resolve)
         except OSError as error:
             if error.errno == errno.ENOTDIR and directory:
-                raise InvalidSpecError(f"cannot mount a directory on {path}: it is a file in the container") from error
+                text = f"cannot mount a directory on {path}: it is a file in the container: {_MIXED}"
+                raise InvalidSpecError(text) from error
             if error.errno == errno.ELOOP:
                 raise InvalidSpecError(f"cannot mount on {path}: the image leads it through a symlink there") from error
             if error.errno != errno.ENOENT:

@@ -78,18 +78,19 @@ def resolve_user(wish: str, passwd: str = "", group: str = "", extra: Iterable[s
     groups = sorted(set(member)) if not group_wish else []
     if group_wish:
         gid = _group(group_wish, known)
-    groups += [number for number in (_group(each, known) for each in extra) if number not in groups]
+    groups += [number for number in (_group(each, known, "Unable") for each in extra) if number not in groups]
     for each in (uid, gid, *groups):
         if each > _HIGHEST:
             raise UnknownUserError(f"uids and gids must be in range 0-{_HIGHEST}, not {each}")
     return Identity(uid, gid, tuple(groups), home)
 
 
-def _group(wish: str, known: list[list[str]]) -> int:
+def _group(wish: str, known: list[list[str]], unable: str = "unable") -> int:
+    """Return the number of a group; `unable` is how the complaint begins, which moby has in two ways."""
     match = next((int(line[2]) for line in known if line[0] == wish), None)
     if match is not None:
         return match
     number = _number(wish)
     if number is None:
-        raise UnknownUserError(f"unable to find group {wish}: no matching entries in group file")
+        raise UnknownUserError(f"{unable} to find group {wish}: no matching entries in group file")
     return number
