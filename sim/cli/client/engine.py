@@ -161,15 +161,15 @@ class Engine:
         if not self.version:
             self.ping()
 
-    def get(self, path: str, **query: object) -> Any:
+    def get(self, path: str, /, **query: object) -> Any:
         """GET, and return the JSON."""
         return self.request("GET", path, query)
 
-    def post(self, path: str, body: object = None, **query: object) -> Any:
+    def post(self, path: str, body: object = None, /, **query: object) -> Any:
         """POST a JSON body or none, and return the JSON."""
         return self.request("POST", path, query, body)
 
-    def delete(self, path: str, **query: object) -> Any:
+    def delete(self, path: str, /, **query: object) -> Any:
         """DELETE, and return the JSON."""
         return self.request("DELETE", path, query)
 
@@ -186,7 +186,7 @@ class Engine:
         self._check(answer, text, path)
         return json.loads(text) if text.strip() else None
 
-    def raw(self, path: str, **query: object) -> bytes:
+    def raw(self, path: str, /, **query: object) -> bytes:
         """GET, and return the answer as it came."""
         self._ready()
         answer = self._ask("GET", path + _query(query), None, {}, self.version)
@@ -194,7 +194,7 @@ class Engine:
         self._check(answer, data, path)
         return data
 
-    def head(self, path: str, **query: object) -> Mapping[str, str]:
+    def head(self, path: str, /, **query: object) -> Mapping[str, str]:
         """HEAD, and return the headers."""
         self._ready()
         answer = self._ask("HEAD", path + _query(query), None, {}, self.version)
@@ -208,6 +208,7 @@ class Engine:
         path: str,
         body: Body = None,
         headers: Mapping[str, str] | None = None,
+        /,
         **query: object,
     ) -> Stream:
         """Send a request and return the answer to be read as it comes; the body may be an iterator of chunks."""
@@ -222,7 +223,7 @@ class Engine:
             raise
         return Stream(connection, answer)
 
-    def hijack(self, path: str, body: object = None, **query: object) -> Hijacked:
+    def hijack(self, path: str, body: object = None, /, **query: object) -> Hijacked:
         """Turn a request's connection into a plain two-way one."""
         self._ready()
         connection = _Connection(self.host)

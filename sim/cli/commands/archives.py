@@ -54,7 +54,7 @@ def _keep(stream: Stream, output: str, word: str) -> None:
             return
         folder = os.path.dirname(output) or "."
         if not os.path.isdir(folder):
-            raise Failure(f'failed to {word}: invalid output path: directory "{folder}" does not exist')
+            raise Failure(f"failed to {word}: invalid output path: stat {folder}: no such file or directory")
         if os.path.isdir(output):
             raise Failure(f'failed to {word}: invalid output path: "{output}" must be a regular file')
         if os.path.exists(output) and not os.path.isfile(output):

@@ -38,7 +38,8 @@ LISTING = Listing(
     },
     ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"),
     raw="container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n"
-    "state: {{.State}}\nstatus: {{.Status}}\nnames: {{.Names}}\nlabels: {{.Labels}}\nports: {{.Ports}}\n",
+    "state:{{pad .State 1 0}}\nstatus:{{pad .Status 1 0}}\nnames: {{.Names}}\nlabels:{{pad .Labels 1 0}}\n"
+    "ports:{{pad .Ports 1 0}}\n",
     labels=lambda row: row["_labels"],  # type: ignore[arg-type, return-value]
 )
 

@@ -231,9 +231,8 @@ def port(call: Call) -> None:
         wanted = call.arguments[1]
         number, slash, kind = wanted.partition("/")
         if not number.isdigit() or int(number) > 65535:
-            raise Failure(
-                f"Error: invalid port ({number}): invalid syntax" if slash or number else "Error: invalid port"
-            )
+            problem = "value out of range" if number.isdigit() else "invalid syntax"
+            raise Failure(f'Error: invalid port ({number}): strconv.ParseUint: parsing "{number}": {problem}')
         found = ports.get(f"{number}/{kind.lower() if slash else 'tcp'}")
         if not found:
             raise Failure(f"Error: No public port '{wanted}' published for {name}")

@@ -102,7 +102,8 @@ def pull_image(
     with engine.stream(
         "POST",
         "/images/create",
-        headers=auth_header(settings, name.domain),
+        None,
+        auth_header(settings, name.domain),
         fromImage=name.repository,
         tag=tag or None,
         platform=platform or None,
@@ -172,7 +173,8 @@ def push(call: Call) -> None:
     with call.engine.stream(
         "POST",
         f"/images/{name.repository if name.domain != 'docker.io' else name.familiar_repository}/push",
-        headers=auth_header(call.settings, name.domain),
+        None,
+        auth_header(call.settings, name.domain),
         tag=name.tag or "",
     ) as stream:
         show_progress(stream.objects(), aux=lambda found: None, quiet=call.on("quiet"))
@@ -211,7 +213,8 @@ def search(call: Call) -> None:
     answer = call.engine.stream(
         "GET",
         "/images/search",
-        headers=auth_header(call.settings, domain),
+        None,
+        auth_header(call.settings, domain),
         term=term,
         limit=call.number("limit") or None,
         filters=filter_query(call.many("filter")),

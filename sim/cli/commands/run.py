@@ -163,7 +163,7 @@ def run(call: Call) -> int:
     """Create a container and start it."""
     detach = call.on("detach")
     if detach and call.many("attach"):
-        raise Failure("conflicting options: cannot specify both --attach and --detach", 125)
+        raise Failure("conflicting options: cannot specify both --attach and --detach")
     config = _request(call, "run", detach=detach)
     if not detach:
         check_terminal(config["AttachStdin"] and config["Tty"])

@@ -63,7 +63,7 @@ def command_help(
 
 def group_help(path: str, text: str, commands: Sequence[tuple[str, str]]) -> str:
     """Return a group's help."""
-    left = max(len(name) for name, _ in commands) + 2
+    left = max(11, *(len(name) for name, _ in commands)) + 1
     listed = "\n".join(f"  {name.ljust(left)}{line}" for name, line in commands)
     return (
         f"Usage:  {path} COMMAND\n\n{text}\n\nCommands:\n{listed}\n\n"

@@ -95,7 +95,7 @@ def _security(words: Iterable[str]) -> tuple[list[str] | None, list[str] | None]
         if not equals and ":" in word:
             key, equals, value = word.partition(":")
         if not equals and key != "no-new-privileges":
-            raise ValueError(f"invalid --security-opt: {json.dumps(word)}")
+            raise ValueError(f"Invalid --security-opt: {json.dumps(word)}")
         if key == "systempaths" and value == "unconfined":
             hidden = []
             continue

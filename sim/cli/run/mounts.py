@@ -141,7 +141,7 @@ def binds(texts: Iterable[str]) -> tuple[list[str], dict[str, dict[str, str]]]:
         if source.startswith("."):
             source = os.path.abspath(source)
         bound[f"{source}:{rest}"] = None
-    return sorted(bound), anonymous
+    return list(bound), anonymous
 
 
 def tmpfs(texts: Iterable[str]) -> dict[str, str]:

@@ -42,7 +42,7 @@ def network(text: str) -> dict[str, Any]:
             case "ip6":
                 found["IPv6Address"] = value
             case "mac-address":
-                found["MacAddress"] = _mac(value)
+                found["MacAddress"] = value
             case "link-local-ip":
                 found["LinkLocalIPs"].append(value)
             case "driver-opt":
@@ -63,7 +63,7 @@ def network(text: str) -> dict[str, Any]:
 
 
 def _mac(text: str) -> str:
-    if not _MAC.fullmatch(text):
+    if text and not _MAC.fullmatch(text):
         raise ValueError(f"{text} is not a valid mac address")
     return text
 
@@ -79,8 +79,7 @@ def endpoints(call: Call) -> tuple[str, dict[str, Any]]:
     first = chosen[0]
     aliases = [*call.many("network-alias"), *call.many("net-alias")]
     address = call.text("mac-address")
-    if address:
-        _mac(address)
+    _mac(address)
     for one in chosen:
         if len(chosen) > 1 and not _own(one["Target"]):
             raise ValueError("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
@@ -108,7 +107,7 @@ def _endpoint(call: Call, one: dict[str, Any], first: bool, aliases: list[str], 
     local = [*one["LinkLocalIPs"], *(call.many("link-local-ip") if first else [])]
     if local:
         ipam["LinkLocalIPs"] = local
-    mac = one.get("MacAddress") or (address if first else "")
+    mac = _mac(one.get("MacAddress") or (address if first else ""))
     return {
         "IPAMConfig": ipam or None,
         "Links": (call.many("link") or None) if first and _own(one["Target"]) else None,

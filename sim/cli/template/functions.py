@@ -35,9 +35,17 @@ class Function:
         self.takes = takes
 
 
+class _Texts(list[str]):
+    """What `split` returns: Go words an index that it has not in another way."""
+
+
+def _split(text: str, between: str) -> _Texts:
+    return _Texts(text.split(between) if between else text)
+
+
 def _index(value: Any, *keys: object) -> object:
     for key in keys:
-        if isinstance(value, Nil) and value.text == "<nil>":
+        if value is None or (isinstance(value, Nil) and value.text == "<nil>"):
             raise CallError("index of untyped nil")
         if isinstance(value, dict) and not isinstance(value, Struct):
             if not isinstance(key, str):
@@ -54,7 +62,9 @@ def _index(value: Any, *keys: object) -> object:
             raise CallError(f"cannot index slice/array with type {type_name(key)}")
         items = value.encode() if isinstance(value, str) else list(value)
         if not 0 <= key < len(items):
-            raise CallError(f"index out of range: {key}")
+            raise CallError(
+                "reflect: slice index out of range" if isinstance(value, _Texts) else f"index out of range: {key}"
+            )
         value = items[key]
     return value
 
@@ -189,7 +199,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "urlquery": Function(lambda *values: quote_plus(sprint(values)), "any..."),
     # Docker's own
     "json": Function(to_json, "any"),
-    "split": Function(lambda text, between: text.split(between) if between else list(text), "string", "string"),
+    "split": Function(_split, "string", "string"),
     "join": Function(_join, "list", "string"),
     "title": Function(_title, "string"),
     "lower": Function(str.lower, "string"),

@@ -164,6 +164,10 @@ def _unreadable(source: str, at: int) -> str:
         return "unterminated character constant"
     if one == ":":
         return "expected :="
+    if one == "{":
+        return 'unexpected "{" in command'
+    if one in "+-":
+        return f'illegal number syntax: "{one}"'
     return f"unrecognized character in action: {_codepoint(one)}"
 
 

@@ -223,9 +223,6 @@ class Reader:
                 self._take()
                 if len(names) > 2 or (len(names) == 2 and where != "range"):
                     raise self._problem(f"too many declarations in {where}", token)
-                if token.kind == "assign":
-                    for name in names:
-                        self._known(name, token)
                 return tuple(names), token.kind == "assign"
             if token.kind != "comma" or where != "range":
                 break

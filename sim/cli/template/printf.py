@@ -100,8 +100,7 @@ def _one(verb: str, flags: str, width: int | None, precision: int | None, value:
     if verb == "v":
         if "#" in flags and isinstance(value, str):
             return json.dumps(value, ensure_ascii=False)
-        text = to_text(value, top=False)
-        return f"+{text}" if "+" in flags and isinstance(value, int | float) and value >= 0 else text
+        return to_text(value, top=False)
     if verb == "T":
         return type_name(value)
     if isinstance(value, bool):

@@ -141,7 +141,7 @@ class _Run:
         for key, item in pairs:
             kept = len(self.variables)
             for name, given in zip(names, (item,) if len(names) == 1 else (key, item), strict=False):
-                self.set(name, given, node.pipe.assigns)
+                self.set(name, given, node.pipe.assigns, node.pipe)
             try:
                 self.walk(node.body, item)
             except _Continue:
@@ -166,12 +166,13 @@ class _Run:
         self.depth -= 1
         self.variables = kept
 
-    def set(self, name: str, value: object, assigns: bool) -> None:
+    def set(self, name: str, value: object, assigns: bool, node: Pipe) -> None:
         if assigns:
             for place in range(len(self.variables) - 1, -1, -1):
                 if self.variables[place][0] == name:
                     self.variables[place] = (name, value)
                     return
+            raise self.error(node.commands[-1].words[0], f"undefined variable: {name}")
         self.variables.append((name, value))
 
     # -- values
@@ -182,7 +183,7 @@ class _Run:
             value = self.command(command, dot, (value,) if number else ())
         if declare:
             for name in node.names:
-                self.set(name, value, node.assigns)
+                self.set(name, value, node.assigns, node)
         return value
 
     def command(self, node: Command, dot: object, final: tuple[object, ...]) -> object:

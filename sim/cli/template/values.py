@@ -138,18 +138,26 @@ _GO_NAMES = {
 _WHOLE = {"Mounts": ("Type", "Name", "Source", "Destination", "Driver", "Mode", "RW", "Propagation")}
 
 
-def structured(value: object, name: str = "") -> Any:
+def structured(value: object, name: str = "", parent: str = "") -> Any:
     """Return a decoded JSON value with its structs and nulls as the docker command has them.
 
+    Parameters
+    ----------
+    name, parent
+        The keys that it and what it is in have.
+
+    Examples
+    --------
     >>> to_text(structured({"State": {"Pid": 1}, "Labels": {"b": "2", "a": "1"}, "Cmd": None}))
-    '{{1} map[a:1 b:2] []}'
+    '{{1 <nil>} map[a:1 b:2] []}'
     """
     if isinstance(value, dict):
-        if name in _MAPS:
+        if name in _MAPS or (name, parent) == ("Config", "LogConfig"):
             return {key: structured(item) for key, item in value.items()}
-        found = Struct((key, structured(item, key)) for key, item in value.items())
+        order = dict.fromkeys((*_WHOLE.get(name, ()), *value))
+        found = Struct((key, structured(value[key], key, name) if key in value else Nil("", key)) for key in order)
         found.update(
-            (key, Nil(text, key)) for key, text in _OPTIONAL.get(name, {}).items() if key not in value and name
+            (key, Nil(text, key)) for key, text in _OPTIONAL.get(name, {}).items() if name and key not in value
         )
         return found
     if isinstance(value, list):
@@ -216,8 +224,7 @@ def to_text(value: object, *, top: bool = True) -> str:
         case list():
             return f"[{' '.join(to_text(item, top=False) for item in value)}]"
         case Struct():
-            shown = (item for item in value.values() if not (isinstance(item, Nil) and item.key))
-            return f"{{{' '.join(to_text(item, top=False) for item in shown)}}}"
+            return f"{{{' '.join(to_text(item, top=False) for item in value.values())}}}"
         case dict():
             pairs = (f"{to_text(key)}:{to_text(value[key], top=False)}" for key in sorted(value))
             return f"map[{' '.join(pairs)}]"
