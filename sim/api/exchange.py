@@ -195,10 +195,13 @@ class Upgraded:
         already. The connection is closed when it returns.
     content_type
         Of the raw stream.
+    give_up
+        Called instead of `take` where the client has gone before it was answered.
     """
 
     take: Callable[[socket.socket, bytes], object]
     content_type: str = "application/vnd.docker.raw-stream"
+    give_up: Callable[[], object] | None = None
 
 
 Answer = Plain | Streamed | Upgraded

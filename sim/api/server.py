@@ -286,6 +286,16 @@ class _Connection:
 
     def _upgrade(self, answer: Upgraded, head: h11.Request) -> None:
         """Hand the connection over. Old clients ask for it without the header, and get a plain 200."""
+        try:
+            rest = self._prepare_upgrade(answer, head)
+        except BaseException:
+            if answer.give_up is not None:
+                answer.give_up()
+            raise
+        answer.take(self._socket, rest)
+
+    def _prepare_upgrade(self, answer: Upgraded, head: h11.Request) -> bytes:
+        """Send the head; return what of the client's input has been read already."""
         for _ in self._chunks():
             pass  # the body is over: what follows is the client's input
         rest, _ = self._http.trailing_data
@@ -296,7 +306,7 @@ class _Connection:
         else:
             start = b"HTTP/1.1 200 OK\r\n"
         self._socket.sendall(start + headers + b"\r\n")
-        answer.take(self._socket, bytes(rest))
+        return bytes(rest)
 
     def _drained(self) -> bool:
         """Read what is left of a body that the handler did not want, if it is little; else the connection ends."""

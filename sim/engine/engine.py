@@ -24,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from sim.engine.builds import Builds
+from sim.engine.containers import Containers
 from sim.engine.database import EngineDatabase
 from sim.engine.errors import UnavailableError
 from sim.engine.events import Events
+from sim.engine.execs import Execs
 from sim.engine.images import Images
 from sim.engine.networks import Networks
 from sim.engine.system import System
@@ -71,6 +73,8 @@ class Engine:
             self.transfers = Transfers(self)
             self.volumes = Volumes(self)
             self.networks = Networks(self)
+            self.containers = Containers(self)
+            self.execs = Execs(self)
             self.builds = Builds(self)
             undo.callback(self.builds.close)
             self._closing = undo.pop_all()
@@ -95,39 +99,32 @@ class Engine:
 
     def start(self) -> None:
         """Find again what a daemon before this one has left: running containers, their networks and mounts."""
+        self.containers.restore()
 
     def shut_down(self) -> None:
         """Let containers go on or stop them, as the settings say, and end what clients listen to."""
-        containers = self._containers()
-        if containers is not None:
-            containers.shutdown(self.settings.live_restore)
+        self.containers.shutdown(self.settings.live_restore)
         self.events.close()
 
     def image_uses(self) -> tuple[Use, ...]:
         """Return which containers use images, stopped ones too."""
-        containers = getattr(self, "containers", None)
-        return tuple(containers.uses()) if containers is not None else ()
+        return tuple(self.containers.uses())
 
     def volume_users(self, name: str) -> tuple[str, ...]:
         """Return the containers, stopped ones too, that have a volume."""
-        containers = getattr(self, "containers", None)
-        return tuple(containers.names_using_volume(name)) if containers is not None else ()
+        return tuple(self.containers.names_using_volume(name))
 
     def container_states(self) -> Mapping[str, int]:
         """Return how many containers are in each state."""
-        containers = self._containers()
-        return Counter(each.state for each in containers.all()) if containers is not None else {}
+        return Counter(each.state.status for each in self.containers.all())
 
     def connect_network(self, container: str, network: str, wish: Mapping[str, Any]) -> None:
         """Put a container, running or not, on one more network."""
-        self._containers().connect(container, self.networks.get(network).name, wish)
+        self.containers.joining.connect(container, self.networks.get(network).name, wish)
 
     def disconnect_network(self, container: str, network: str, *, force: bool = False) -> None:
         """Take a container, running or not, off a network."""
-        self._containers().disconnect(container, self.networks.get(network).name, force=force)
-
-    def _containers(self) -> Any:
-        return getattr(self, "containers", None)
+        self.containers.joining.disconnect(container, self.networks.get(network).name, force=force)
 
     def tell_reload(self) -> None:
         """Say that the settings were read again."""

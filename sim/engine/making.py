@@ -1,0 +1,172 @@
+"""Making containers: a name, a directory, layers that are held, volumes, and at last the record.
+
+Decided here and only here: in which order a container comes to be, so that one that fails, or whose daemon is killed
+meanwhile, leaves nothing: what has no record is taken away. Any thread may call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from sim.engine.container import Container
+from sim.engine.creating import (
+    asked_config,
+    command_of,
+    merged_config,
+    network_wishes,
+    settled_host,
+    settled_hostname,
+    warnings_for,
+)
+from sim.engine.errors import BadParameterError, EngineError, NotFoundError
+from sim.engine.model import ContainerRequest, HostConfig, MountPoint, Record
+from sim.engine.mountwishes import mount_points, volume_labels
+from sim.engine.names import check_name
+from sim.engine.portspecs import port_wishes
+from sim.images import Image
+from sim.runtime.syscalls import open_in
+
+if TYPE_CHECKING:
+    from sim.engine.containers import Containers
+
+__all__ = ["Created", "Making"]
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new container, and what of the wishes is not done."""
+
+    id: str
+    warnings: list[str]
+
+
+class Making:
+    """Makes the containers of one engine."""
+
+    def __init__(self, owner: Containers) -> None:
+        self._owner = owner
+        self._engine = owner.engine
+
+    def create(self, request: ContainerRequest, name: str = "") -> Created:
+        """Make a container.
+
+        Raises
+        ------
+        NotFoundError
+            Its image, or a container that it refers to, is not there.
+        BadParameterError, ConflictError
+            It cannot be as it is wished; its name is taken.
+        """
+        if request == ContainerRequest():
+            raise BadParameterError("Config cannot be empty in order to create a container")
+        identity = secrets.token_hex(32)
+        if name:
+            name = check_name(name)
+        image = self._engine.images.get(request.image) if request.image else None
+        config = merged_config(asked_config(request), dict(image.settings) if image else {})
+        host = settled_host(request.host_config or HostConfig(), config, self._engine.settings)
+        port_wishes(config, host)
+        config = settled_hostname(config, host, identity)
+        networks = network_wishes(request, host)
+        mounts = mount_points(config, host, self._mounts_of)
+        self._check_links(host.links or ())
+        command = command_of(config)
+        record = Record(
+            id=identity,
+            name=name,
+            created=time.time_ns(),
+            image=image.id if image else "",
+            layers=image.diff_ids if image else (),
+            driver=self._owner.rootfs.driver,
+            path=command[0],
+            args=command[1:],
+            config=config,
+            host_config=host,
+            networks=networks,
+            mounts=mounts,
+        )
+        with self._owner.reserved(record) as record, contextlib.ExitStack() as undo:
+            undo.callback(self._discard, identity)
+            self._make(record, image)
+            record = replace(record, mounts=self._volumes(record))
+            self._owner.write_config(record)
+            container = Container(self._owner, record)
+            self._owner.insert(container)
+            undo.pop_all()
+        self._owner.tell(container, "create")
+        return Created(identity, warnings_for(host))
+
+    def _mounts_of(self, name: str) -> tuple[MountPoint, ...]:
+        try:
+            return self._owner.get(name).record.mounts
+        except NotFoundError as error:
+            raise BadParameterError(str(error)) from None
+
+    def _check_links(self, links: tuple[str, ...]) -> None:
+        for link in links:
+            name = link.partition(":")[0]
+            try:
+                self._owner.get(name)
+            except NotFoundError as error:
+                raise BadParameterError(f"could not get container for {name}: {error}") from None
+
+    def _make(self, record: Record, image: Image | None) -> None:
+        self._owner.rootfs.prepare(record.id)
+        if image is not None:
+            self._engine.store.hold(record.id, image)
+            # Held from here on; but it may have been removed just before.
+            self._engine.images.get(image.id)
+
+    def _volumes(self, record: Record) -> tuple[MountPoint, ...]:
+        """Let a new container have its volumes; give those a name that have none."""
+        found: list[MountPoint] = []
+        wishes = volume_labels(record.host_config)
+        with contextlib.ExitStack() as stack:
+            view: Path | None = None
+            for point in record.mounts:
+                if point.type != "volume":
+                    found.append(point)
+                    continue
+                wish = wishes.get(point.destination)
+                options = wish.volume_options if wish else None
+                driver = options.driver_config.options if options and options.driver_config else None
+                volume = self._engine.volumes.create(
+                    point.name, driver=point.driver, options=driver, labels=options.labels if options else None
+                )
+                source = self._engine.volumes.use(volume.name, record.id)
+                if point.copies and record.layers and not any(source.iterdir()):
+                    view = view or stack.enter_context(self._owner.rootfs.view(record))
+                    self._populate(volume.name, view, point.destination)
+                found.append(replace(point, name=volume.name, source=os.fspath(source)))
+        return tuple(found)
+
+    def _populate(self, volume: str, view: Path, destination: str) -> None:
+        """Copy what the image has at a volume's place into it."""
+        root = os.open(view, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            there = open_in(root, destination, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return  # the image has nothing there
+        finally:
+            os.close(root)
+        try:
+            # Below the place, not by its descriptor: `cp` in a process of its own would have to inherit that.
+            self._engine.volumes.populate(volume, Path(os.readlink(f"/proc/self/fd/{there}")))
+        finally:
+            os.close(there)
+
+    def _discard(self, identity: str) -> None:
+        """Take away what was made of a container that did not come to be."""
+        with contextlib.suppress(EngineError, OSError):
+            self._engine.volumes.release(identity, True)
+        self._engine.store.release(identity)
+        with contextlib.suppress(EngineError):
+            self._owner.rootfs.remove(identity)

@@ -1,0 +1,248 @@
+"""The root filesystem of a container: its RW layer above its image's layers, mounted while it runs or is looked into.
+
+Decided here and only here: where the parts of a mount lie, what records it, and that between the image and the RW layer
+there is one more layer, the same for all containers of an image: the places on which the runtime mounts (`/proc`,
+`/dev`, `/etc/hosts`, …), so that these are in no container's changes, and in no image that is made of one.
+
+    containers/ID/{upper,work,merged}    the RW layer, and where the view is mounted
+    containers/ID/journal.db             every operation on it
+    init/IMAGE                           the layer of mount places
+
+What is recorded: all operations, unless the container's label `layerlab.journal` or the daemon's label of that name
+says `metadata` (all but reading and writing data) or `none`. Any thread may call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fusefs
+from fusefs import Level, Stack, UnionFS
+from fusefs.mount import choose_driver, find_mount
+from sim.engine.errors import EngineError
+from sim.runtime import fork_mount
+from sim.runtime.syscalls import umount
+
+if TYPE_CHECKING:
+    from sim.engine.engine import Engine
+    from sim.engine.model import Record
+
+__all__ = ["Rootfs"]
+
+_log = logging.getLogger("layerlab.rootfs")
+
+#: The label by which it is chosen how much is recorded.
+JOURNAL = "layerlab.journal"
+
+_DIRECTORIES = ("dev", "dev/pts", "dev/shm", "etc", "proc", "sys")
+_FILES = (".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf")
+
+
+class Rootfs:
+    """The root filesystems of one engine's containers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._containers = engine.root / "containers"
+        self._init = engine.root / "init"
+        for place in (self._containers, self._init):
+            place.mkdir(exist_ok=True, mode=0o711)
+        self._lock = threading.Lock()
+        self._views: dict[str, int] = {}
+        self._driver = ""
+
+    @property
+    def driver(self) -> str:
+        """What mounts: the setting, or the best that works here."""
+        if not self._driver:
+            chosen = self._engine.settings.storage_driver or "auto"
+            self._driver = choose_driver() if chosen == "auto" else chosen
+        return self._driver
+
+    def directory(self, container: str) -> Path:
+        """Return the directory of a container."""
+        return self._containers / container
+
+    def merged(self, container: str) -> Path:
+        """Return where its view is mounted while it is."""
+        return self._containers / container / "merged"
+
+    def prepare(self, container: str) -> None:
+        """Make the directories of a new container."""
+        place = self.directory(container)
+        for each in (place, place / "upper", place / "work", place / "merged"):
+            each.mkdir(mode=0o710 if each == place else 0o755)
+
+    # -- layers
+
+    def lowers(self, record: Record) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+        """Return the read-only directories of a container's stack, the topmost first, and their names."""
+        store = self._engine.store
+        found: dict[Path, str] = {}
+        for diff_id in reversed(record.layers):
+            layer = store.layer(diff_id)
+            found.setdefault(layer.path, diff_id)
+            if layer.opaque:
+                break
+        init = self._mount_places(record.image, tuple(found))
+        return (init, *found), ("init", *found.values())
+
+    def _mount_places(self, image: str, lowers: tuple[Path, ...]) -> Path:
+        """Return the layer of mount places of an image, made when it is first needed."""
+        place = self._init / image.removeprefix("sha256:")
+        if place.exists():
+            return place
+        with self._lock:
+            if place.exists():
+                return place
+            aside, work = self._init / f"{place.name}.new", self._init / f"{place.name}.work"
+            for each in (aside, work):
+                shutil.rmtree(each, ignore_errors=True)
+                each.mkdir(mode=0o755)
+            with UnionFS(lower=list(lowers) or [self._nothing()], upper=aside, work=work) as view:
+                _make_places(view)
+            shutil.rmtree(work, ignore_errors=True)
+            aside.rename(place)
+        return place
+
+    def _nothing(self) -> Path:
+        """Return an empty directory, for an image without layers."""
+        place = self._init / "empty"
+        place.mkdir(exist_ok=True, mode=0o755)
+        return place
+
+    def forget_images(self, images: set[str]) -> None:
+        """Remove the mount places of images that are not among those given."""
+        kept = {image.removeprefix("sha256:") for image in images} | {"empty"}
+        for place in self._init.iterdir():
+            if place.name not in kept:
+                shutil.rmtree(place, ignore_errors=True)
+
+    # -- mounting
+
+    def mount(self, record: Record) -> Path:
+        """Mount a container's view and return where.
+
+        Raises
+        ------
+        FusefsError
+            It cannot be mounted; the text says why.
+        """
+        with self._lock:
+            if self._views.get(record.id):
+                self._views[record.id] += 1
+                return self.merged(record.id)
+        place = self.directory(record.id)
+        merged = place / "merged"
+        lowers, names = self.lowers(record)
+        level = self._level(record)
+        journaled = level is not Level.NONE and record.driver != "overlayfs"
+        fusefs.mount(
+            Stack(lowers, place / "upper", place / "work"),
+            merged,
+            driver=record.driver,
+            journal=place / "journal.db" if journaled else None,
+            level=level,
+            names=names,
+            log=place / "mount.log" if record.driver != "overlayfs" else None,
+            start=fork_mount,
+        )
+        with self._lock:
+            self._views[record.id] = 1
+        return merged
+
+    def _level(self, record: Record) -> Level:
+        wanted = record.labels.get(JOURNAL) or next(
+            (label.partition("=")[2] for label in self._engine.settings.labels if label.partition("=")[0] == JOURNAL),
+            "",
+        )
+        with contextlib.suppress(ValueError):
+            return Level(wanted)
+        return Level.ALL
+
+    def unmount(self, container: str) -> None:
+        """Give a view back; the last one to do so unmounts it, and its journal is complete then."""
+        with self._lock:
+            left = self._views.get(container, 0) - 1
+            if left > 0:
+                self._views[container] = left
+                return
+            self._views.pop(container, None)
+        self.clear(container)
+
+    def clear(self, container: str) -> None:
+        """Unmount whatever is mounted for a container."""
+        merged = self.merged(container)
+        while find_mount(merged) is not None:
+            try:
+                fusefs.unmount(merged)
+            except fusefs.FusefsError as error:
+                # Somebody on the host is in it: it goes from the tree now, and altogether when they leave.
+                _log.warning("%s", error)
+                umount(os.fspath(merged))
+
+    def adopt(self, container: str) -> bool:
+        """Take over the mount of a running container that another daemon made; tell whether it is there."""
+        if find_mount(self.merged(container)) is None:
+            return False
+        with self._lock:
+            self._views[container] = 1
+        return True
+
+    @contextlib.contextmanager
+    def view(self, record: Record) -> Iterator[Path]:
+        """Have a container's view mounted for a moment; for as long as it runs it is anyway."""
+        merged = self.mount(record)
+        try:
+            yield merged
+        finally:
+            self.unmount(record.id)
+
+    # -- the end
+
+    def remove(self, container: str) -> None:
+        """Remove a container's directory, with nothing mounted in it any more.
+
+        Raises
+        ------
+        EngineError
+            Something of it cannot be removed.
+        """
+        self.clear(container)
+        try:
+            shutil.rmtree(self.directory(container))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise EngineError(
+                f'container {container}: driver "{self.driver}" failed to remove root filesystem:'
+                f" {error.filename}: {(error.strerror or '').lower()}"
+            ) from None
+
+
+def _make_places(view: UnionFS) -> None:
+    for name in _DIRECTORIES:
+        if not view.exists(name):
+            view.mkdir(name, 0o755)
+            view.chmod(name, 0o755)
+    for name in _FILES:
+        # What the image has there is of no use: the container's own is mounted on it. A symlink would lead elsewhere.
+        try:
+            kind = view.lstat(name).st_mode & 0o170000
+        except FileNotFoundError:
+            kind = 0
+        if kind == 0o120000:
+            view.unlink(name)
+            kind = 0
+        if not kind:
+            with view.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755):
+                pass
+    if not view.exists("etc/mtab"):
+        view.symlink("/proc/mounts", "etc/mtab")

@@ -1,0 +1,320 @@
+"""The start of a container: what is mounted, plugged in and forked for it, in this order, and undone where it fails.
+
+Decided here and only here: what makes a start, which states forbid it, and how a container that outlived its daemon is
+taken over. A start is noted in the record before it begins: a daemon that is killed in the middle of one leaves a
+container that the next one ends, since nobody was told that it had started. Any thread may call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from sim.engine.attachments import Attachment
+from sim.engine.container import Container, PendingStream
+from sim.engine.errors import BadParameterError, ConflictError, EngineError, NotFoundError, NotModifiedError
+from sim.engine.health import HealthCheck
+from sim.engine.model import Record
+from sim.engine.portspecs import shown_ports
+from sim.engine.specs import joined_container, log_options, process_spec, write_etc_files
+from sim.runtime import Bind, ContainerError, NotRunningError
+from sim.runtime import Container as Shim
+
+if TYPE_CHECKING:
+    from sim.engine.containers import Containers
+
+__all__ = ["Starting"]
+
+_log = logging.getLogger("layerlab.containers")
+
+
+class Starting:
+    """Starts the containers of one engine."""
+
+    def __init__(self, owner: Containers) -> None:
+        self._owner = owner
+        self._engine = owner.engine
+
+    def start(self, name: str) -> None:
+        """Start a container.
+
+        Raises
+        ------
+        NotModifiedError
+            It runs already.
+        ConflictError
+            It is paused, or being removed.
+        ContainerError, EngineError
+            It cannot be started; its record says why.
+        """
+        container = self._owner.get(name)
+        with container.lock:
+            self.check(container)
+            self.cancel_restart(container)
+            container.delay = 0.0
+            container.save(restart_count=0, manually_stopped=False)
+            self.run(container)
+
+    def check(self, container: Container) -> None:
+        """Refuse to start what cannot be started as it is."""
+        state = container.state
+        if state.paused:
+            raise ConflictError("cannot start a paused container, try unpause instead")
+        if container.gone:
+            raise NotFoundError(f"No such container: {container.id}")
+        if state.removing or state.dead:
+            raise ConflictError("container is marked for removal and cannot be started")
+        if state.running and not state.restarting:
+            raise NotModifiedError("")
+        if self._owner.closing:
+            raise ConflictError("the daemon is shutting down: nothing is started any more")
+
+    def run(self, container: Container) -> None:
+        """Start a container whose lock is held.
+
+        Raises
+        ------
+        ContainerError, EngineError
+            It did not start; its state says so.
+        """
+        container.become(starting=True, error="", oom_killed=False)
+        try:
+            with contextlib.ExitStack() as undo:
+                shim = self._launch(container, undo)
+                undo.pop_all()
+        except (ContainerError, EngineError, OSError) as error:
+            self._failed(container, error)
+            raise self._worded(error) from error
+        except BaseException as error:
+            self._failed(container, error)
+            raise
+        status = shim.status()
+        container.shim = shim
+        started = status.started
+        container.save(
+            ports=shown_ports(status.ports),
+            state=replace(
+                container.state,
+                starting=False,
+                running=True,
+                restarting=False,
+                paused=False,
+                pid=status.pid,
+                exit_code=0,
+                started=started,
+                finished=container.state.finished,
+                error="",
+                health=HealthCheck.first(container.record.config),
+            ),
+        )
+        self.follow(container, shim)
+        container.told()
+        self._owner.tell(container, "start")
+
+    @staticmethod
+    def _worded(error: Exception) -> Exception:
+        """Return an error with the words that the docker command looks for to find the exit status."""
+        if isinstance(error, ContainerError) and error.code in (126, 127):
+            text = "failed to create task for container: failed to create shim task: OCI runtime create failed:"
+            return type(error)(f"{text} unable to start container process: {error}: unknown")
+        return error
+
+    def _failed(self, container: Container, error: BaseException) -> None:
+        """Note that a start failed; a container of `--rm` goes."""
+        code = error.code if isinstance(error, ContainerError) else 128
+        text = str(self._worded(error)) if isinstance(error, Exception) else str(error)
+        state = replace(
+            container.state, starting=False, running=False, restarting=False, pid=0, exit_code=code, error=text
+        )
+        container.save(state=state, attached={}, ports={})
+        self.give_up_waiting(container)
+        container.told()  # it has not ended: whoever asked for the start is told why there was none
+        if container.record.host_config.auto_remove:
+            self._owner.removing.remove_ended(container)
+
+    def give_up_waiting(self, container: Container) -> None:
+        """Let those go who were attached before a start that did not come to pass."""
+        waiting, container.waiting = container.waiting, []
+        for each in waiting:
+            each.give_up()
+
+    def _launch(self, container: Container, undo: contextlib.ExitStack) -> Shim:
+        record = container.record
+        namespaces = self._joined(record)
+        for point in record.mounts:
+            if point.type == "volume":
+                self._engine.volumes.use(point.name, record.id)
+            elif point.type == "bind" and point.makes:
+                _make_source(point.source)
+        rootfs = self._owner.rootfs.mount(record)
+        undo.callback(self._owner.rootfs.unmount, record.id)
+        undo.callback(self._engine.networks.detach, record.id)
+        attachments = self._attach(record)
+        binds = self._etc(record, attachments)
+        spec = process_spec(record, rootfs, attachments, binds, **namespaces)
+        directory = self._owner.rootfs.directory(record.id)
+        config = record.config
+        stdin = "none" if not config.open_stdin else "once" if config.stdin_once else "open"
+        shim = Shim.create(directory, spec, log=log_options(record, self.log_path(record.id)), stdin=stdin)
+        undo.callback(shim.abandon)
+        waiting, container.waiting = container.waiting, []
+        for each in waiting:
+            each.connect(shim)
+        for warning in shim.start():
+            _log.warning("container %s: %s", record.short_id, warning)
+        container.save(attached={each.name: each.settings for each in attachments})
+        return shim
+
+    def log_path(self, container: str) -> Path:
+        """Return where a container's output is kept."""
+        return self._owner.rootfs.directory(container) / f"{container}-json.log"
+
+    def _joined(self, record: Record) -> dict[str, str]:
+        """Return the files of the namespaces that a container joins."""
+        host = record.host_config
+        found = {"network": "host" if host.network_mode == "host" else "new"}
+        for kind, mode, file in (
+            ("network", host.network_mode, "net"),
+            ("pid", host.pid_mode, "pid"),
+            ("ipc", host.ipc_mode, "ipc"),
+        ):
+            name = joined_container(mode)
+            if not name:
+                continue
+            try:
+                other = self._owner.get(name)
+            except NotFoundError as error:
+                raise ConflictError(f"cannot join {kind} of a container: {error}") from None
+            if not other.state.running or other.state.restarting:
+                raise ConflictError(f"cannot join {kind} of a non running container: {other.id}")
+            found[kind] = f"/proc/{other.state.pid}/ns/{file}"
+        return found
+
+    def _attach(self, record: Record) -> list[Attachment]:
+        found = []
+        for network, wish in record.networks.items():
+            attachment = self._engine.networks.attach(
+                record.id, network, wish, name=record.name, hostname=record.config.hostname
+            )
+            for warning in attachment.warnings:
+                _log.warning("container %s: %s", record.short_id, warning)
+            found.append(attachment)
+        return found
+
+    def _etc(self, record: Record, attachments: list[Attachment]) -> tuple[Bind, ...]:
+        """Write the container's files of /etc, or take those of the container whose network it joins."""
+        directory = self._owner.rootfs.directory(record.id)
+        joined = joined_container(record.host_config.network_mode)
+        if joined:
+            other = self._owner.rootfs.directory(self._owner.get(joined).id)
+            for name in ("hosts", "hostname", "resolv.conf"):
+                if not (directory / name).exists() and (other / name).exists():
+                    shutil.copyfile(other / name, directory / name)
+            over = {point.destination for point in record.mounts}
+            return tuple(
+                Bind(other / name, f"/etc/{name}")
+                for name in ("hosts", "hostname", "resolv.conf")
+                if f"/etc/{name}" not in over and (other / name).exists()
+            )
+        gateway = next((each.interface.gateway for each in attachments if each.interface), "")
+        hosts = []
+        for entry in record.host_config.extra_hosts or ():
+            name, _, address = entry.partition(":")
+            hosts.append((gateway or "127.0.0.1" if address == "host-gateway" else address.strip("[]"), name))
+        hosts += self._links(record)
+        return write_etc_files(record, directory, attachments, hosts)
+
+    def _links(self, record: Record) -> list[tuple[str, str]]:
+        """Return address and names of the containers that a container is linked to (`--link`)."""
+        found = []
+        for link in record.host_config.links or ():
+            name, _, alias = link.partition(":")
+            other = self._owner.get(name)
+            if not other.state.running:
+                raise ConflictError(f"Cannot link to a non running container: /{other.name} AS /{record.name}/{alias}")
+            address = next((each["IPAddress"] for each in other.record.attached.values() if each.get("IPAddress")), "")
+            names = dict.fromkeys(word for word in (alias, other.record.config.hostname, other.name) if word)
+            if address:
+                found.append((address, " ".join(names)))
+        return found
+
+    def follow(self, container: Container, shim: Shim) -> None:
+        """Learn of a running container's end, and of its health."""
+        self._owner.watching.watch(shim.notice(), lambda: self._owner.ending.ended(container, shim))
+        check = HealthCheck.of(self._owner, container)
+        if check is not None:
+            container.health = check
+            check.start()
+
+    def cancel_restart(self, container: Container) -> None:
+        """Let a container whose restart is due not be started by its policy."""
+        timer, container.timer = container.timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def adopt(self, container: Container) -> None:
+        """Take over a container from a daemon before this one, as it is now."""
+        record, state = container.record, container.state
+        if not (state.running or state.starting):
+            self._owner.rootfs.clear(record.id)
+            return
+        directory = self._owner.rootfs.directory(record.id)
+        try:
+            shim = Shim.open(directory)
+        except ContainerError:
+            shim = None
+        if state.starting and shim is not None:
+            # Nobody was told that it started, so it did not.
+            with contextlib.suppress(ContainerError):
+                shim.kill()
+                shim.wait(10)
+            shim.abandon()
+            shim.clean()
+        if state.starting or state.restarting or shim is None:
+            container.become(starting=False, running=False, paused=False, pid=0)
+            self._owner.rootfs.clear(record.id)
+            return
+        status = shim.status()
+        if status.code is None and status.phase in ("running", "paused"):
+            self._owner.rootfs.adopt(record.id)
+            container.shim = shim
+            container.become(paused=status.phase == "paused", pid=status.pid)
+            self.follow(container, shim)
+            return
+        container.shim = shim
+        self._owner.rootfs.adopt(record.id)
+        self._owner.ending.note(container, shim)
+
+    def wait_for_start(self, container: Container, *, stdin: bool, stdout: bool, stderr: bool) -> PendingStream:
+        """Be attached to a container from its next start on."""
+        pending = PendingStream(stdin=stdin, stdout=stdout, stderr=stderr)
+        with container.lock:
+            shim = container.shim
+            if shim is not None and container.state.running and not container.state.restarting:
+                try:
+                    pending.connect(shim)
+                except NotRunningError:
+                    pending.give_up()
+            elif container.gone:
+                pending.give_up()
+            else:
+                container.waiting.append(pending)
+        return pending
+
+
+def _make_source(source: str) -> None:
+    """Make the directory of the host that a bind names, where there is nothing."""
+    if os.path.lexists(source):
+        return
+    try:
+        os.makedirs(source, 0o755, exist_ok=True)
+    except OSError as error:
+        raise BadParameterError(
+            f"error while creating mount source path '{source}': mkdir {source}: {(error.strerror or '').lower()}"
+        ) from None
