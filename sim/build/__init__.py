@@ -24,12 +24,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sim.build.builder import build, collect
     from sim.build.errors import BuildError, CancelledError, CommandFailedError, DockerfileError
-    from sim.build.local import LocalRunner, Network
+    from sim.build.local import LocalRunner
+    from sim.build.networks import BridgeNetworks, Network
     from sim.build.parser import end_parser
     from sim.build.runner import Runner, RunRequest
     from sim.build.values import BuildMessage, BuildOptions, BuildResult, MessageKind
 
 __all__ = [
+    "BridgeNetworks",
     "BuildError",
     "BuildMessage",
     "BuildOptions",
@@ -50,7 +52,8 @@ __all__ = [
 _HOMES = {
     "builder": ("build", "collect"),
     "errors": ("BuildError", "CancelledError", "CommandFailedError", "DockerfileError"),
-    "local": ("LocalRunner", "Network"),
+    "local": ("LocalRunner",),
+    "networks": ("BridgeNetworks", "Network"),
     "parser": ("end_parser",),
     "runner": ("RunRequest", "Runner"),
     "values": ("BuildMessage", "BuildOptions", "BuildResult", "MessageKind"),

@@ -35,19 +35,21 @@ from sim.build.instructions import (
     stages_of,
 )
 from sim.build.job import Job
-from sim.build.local import unmount_below
+from sim.build.local import GROUP, unmount_below
 from sim.build.metadata import described
 from sim.build.parser import parse
+from sim.build.platforms import matches, platform_of
 from sim.build.runner import Runner
 from sim.build.source import Source
 from sim.build.squash import squash
 from sim.build.state import State, initial_settings
 from sim.build.steps import run, transfer, workdir
 from sim.build.values import BuildMessage, BuildOptions, BuildResult, MessageKind, Output
-from sim.images import Image, Reference, Store
+from sim.images import Image, Progress, Reference, Store
 from sim.images.digest import short
 from sim.images.errors import ImagesError, NotFoundError
 from sim.images.unpack import remove_tree
+from sim.runtime.cgroups import sweep
 
 __all__ = ["build", "collect"]
 
@@ -120,7 +122,7 @@ def build(
 
 
 def collect(store: Store) -> int:
-    """Remove what killed builds left: mounts and directories; return how many builds that were."""
+    """Remove what killed builds left: mounts, directories, control groups; return how many builds that were."""
     home = store.root / _HOME
     removed = 0
     if not home.is_dir():
@@ -130,12 +132,13 @@ def collect(store: Store) -> int:
             descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(place)
+                removed += 1
             except BlockingIOError:
-                continue  # it lives
+                pass  # it lives
             finally:
                 os.close(descriptor)
-            _remove(place)
-            removed += 1
+    sweep(GROUP)
     return removed
 
 
@@ -339,17 +342,19 @@ class _Build:
     def _image(self, name: str, platform: str) -> Image:
         """Return an image by its name; it is fetched where it is not there, or has to be."""
         job = self._job
+        wanted = platform_of(platform) if platform else None
         if not job.options.pull:
             with contextlib.suppress(NotFoundError):
                 found = job.store.image(name)
-                job.lease.add(found.id, found.manifest.digest, *found.diff_ids)
-                return found
-        options = replace(job.options, platform=platform)
-        found = job.runner.pull(
-            Reference.parse(name),
-            options,
-            lambda progress: job.output(BuildMessage(MessageKind.STATUS, progress=progress)),
-        )
+                if wanted is None or matches(found.platform, wanted):
+                    job.lease.add(found.id, found.manifest.digest, *found.diff_ids)
+                    return found
+
+        def tell(progress: Progress) -> None:
+            job.check()
+            job.output(BuildMessage(MessageKind.STATUS, progress=progress))
+
+        found = job.runner.pull(Reference.parse(name), replace(job.options, platform=platform), tell)
         job.lease.add(found.id, found.manifest.digest, *found.diff_ids)
         return found
 

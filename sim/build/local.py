@@ -13,8 +13,6 @@ import os
 import select
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 from fusefs import UnionFS
@@ -22,61 +20,28 @@ from fusefs.errors import FusefsError
 from fusefs.mount import find_mount, mount
 from fusefs.stack import Stack
 from sim.build.copying import Copy, copy
-from sim.build.errors import BuildError
+from sim.build.networks import Network, Networks, plain_networks
 from sim.build.paths import join, resolve, status_of
+from sim.build.platforms import platform_of
 from sim.build.runner import RunRequest
 from sim.build.source import Found, Source
 from sim.build.untar import make_directories
 from sim.build.values import BuildOptions
-from sim.images import Image, Platform, Progress, Reference, Store
+from sim.images import Image, Progress, Reference, Store
 from sim.runtime.errors import ContainerError
 from sim.runtime.etcfiles import write_etc_files
 from sim.runtime.process import Process
-from sim.runtime.spec import Bind, Interface, Namespaces, Overlay, ProcessSpec
+from sim.runtime.spec import Bind, Limits, Namespaces, Overlay, ProcessSpec
 
-__all__ = ["LocalRunner", "Network", "unmount_below"]
+__all__ = ["GROUP", "LocalRunner", "unmount_below"]
+
+#: The control group below which each RUN has its own.
+GROUP = "layerlab-build"
 
 #: What every container's root has: moby's init layer.
 _DIRECTORIES = ("/dev", "/dev/pts", "/dev/shm", "/etc", "/proc", "/sys")
 _SHM_SIZE = 64 << 20
 _FILES = ("/.dockerenv", "/dev/console", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """What network a RUN gets.
-
-    Attributes
-    ----------
-    namespace
-        As in `Namespaces.network`.
-    interfaces
-        For a new namespace.
-    hosts
-        Address and name, for /etc/hosts.
-    dns, search
-        For /etc/resolv.conf; without any of `dns` the host's servers are used.
-    """
-
-    namespace: str = "new"
-    interfaces: tuple[Interface, ...] = ()
-    hosts: tuple[tuple[str, str], ...] = ()
-    dns: tuple[str, ...] = ()
-    search: tuple[str, ...] = ()
-
-
-Networks = Callable[[str, str], AbstractContextManager[Network]]
-
-
-@contextlib.contextmanager
-def _plain_network(name: str, identity: str) -> Iterator[Network]:
-    """Give the host's network, or none but the loopback."""
-    if name in ("", "default", "bridge", "none"):
-        yield Network()
-    elif name == "host":
-        yield Network("host")
-    else:
-        raise BuildError(f"network {name} not found")
 
 
 class LocalRunner:
@@ -106,10 +71,10 @@ class LocalRunner:
         store: Store,
         *,
         driver: str = "overlayfs",
-        networks: Networks = _plain_network,
+        networks: Networks = plain_networks,
         registries: Callable[[BuildOptions], object] | None = None,
         journals: Path | None = None,
-        cgroup: str = "layerlab",
+        cgroup: str = GROUP,
         started: Callable[[str, int], object] = lambda identity, pid: None,
     ) -> None:
         self._store = store
@@ -151,11 +116,7 @@ class LocalRunner:
 
         given = self._registries(options) if self._registries else None
         registries = given if isinstance(given, Registries) else None
-        wanted = None
-        if options.platform:
-            system, _, rest = options.platform.partition("/")
-            machine, _, variant = rest.partition("/")
-            wanted = Platform(machine or system, system if machine else "linux", variant)
+        wanted = platform_of(options.platform) if options.platform else None
         return pull(self._store, reference, registries, platform=wanted, tell=tell).image
 
     @contextlib.contextmanager
@@ -177,7 +138,7 @@ class LocalRunner:
         self, request: RunRequest, root: Path | Overlay, network: Network, mounts: tuple[Bind, ...]
     ) -> ProcessSpec:
         options = request.options
-        group = options.cgroup_parent.rstrip("/") or self._cgroup
+        group = options.cgroup_parent.rstrip("/") or self._cgroup or (GROUP if options.limits != Limits() else "")
         own_names = network.namespace != "host"
         return ProcessSpec(
             request.args,

@@ -63,16 +63,13 @@ def shown(text: str) -> tuple[str, ...]:
 
 
 def by_ours(builds: Builds, case: Case) -> Made:
-    options = {"nocache": True} | {
-        name: tuple(value) if isinstance(value, list) else value for name, value in case.options.items()
-    }
+    options: dict[str, Any] = {"nocache": True, **case.options}
     try:
         result = builds(case.dockerfile, case.files, **options)
     except BuildError as error:
         if not builds.messages:
             return Made((), error=str(error), code=error.status)
-        assert builds.messages[-1].text == str(error)
-        return Made(shown(builds.text), error=normal(str(error)), code=error.code)
+        return Made(shown(builds.text), error=normal(builds.messages[-1].text), code=error.code)
     return made(builds.store, builds.store.image(result.image), shown(builds.text))
 
 
