@@ -7,6 +7,7 @@ look in `sim.figures`.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from sim.graph import LayerGraph
     from sim.images import Store
 
 __all__ = ["command"]
@@ -22,18 +24,28 @@ __all__ = ["command"]
 _THE_MOUNT = "mount"
 
 #: Figures that need operations.
-_OF_A_JOURNAL = ("timeline", "copy-up", "latency", "heat")
+_OF_A_JOURNAL = ("timeline", "copy-up", "latency", "heat", "stepper")
+
+#: Pages to look around in, for a browser: not pictures.
+_PAGES = ("stepper", "explorer")
 
 
 @click.command(
     "figure",
     epilog="The figures: cross-section, lookup, images, icicle, timeline, copy-up, sharing, "
-    "waterfall, savings, latency, changes, heat.",
+    "waterfall, savings, latency, changes, heat. Pages for a browser: stepper (operation by operation) "
+    "and explorer (layer by layer).",
 )
 @click.argument("name", metavar="NAME")
 @click.option("--journal", type=click.Path(path_type=Path), metavar="FILE", help="Draw what this journal recorded.")
 @click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Draw the images of this store.")
-@click.option("--stack", metavar="IMAGE", help="Which image of the store, where there are several.")
+@click.option(
+    "--archive",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the images of what docker save or skopeo wrote.",
+)
+@click.option("--stack", metavar="IMAGE", help="Which image of the store or archive, where there are several.")
 @click.option(
     "--lower",
     multiple=True,
@@ -52,12 +64,13 @@ _OF_A_JOURNAL = ("timeline", "copy-up", "latency", "heat")
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="The picture; its ending says the format: png, svg or pdf. By default NAME.png.",
+    help="The picture; its ending says the format: png, svg or pdf. By default NAME.png, for a page NAME.html.",
 )
 def command(
     name: str,
     journal: Path | None,
     store: Path | None,
+    archive: Path | None,
     stack: str | None,
     lower: tuple[Path, ...],
     upper: Path | None,
@@ -72,41 +85,71 @@ def command(
     layerlab figure cross-section --journal journal.db --path /etc
     layerlab figure cross-section --lower base --lower app -o stack.svg
     layerlab figure sharing --store layerlab-demo/store
+    layerlab figure explorer --archive image.tar
     """
     from sim.figures import FIGURES
 
-    if name not in FIGURES:
-        raise click.BadParameter(f"{name!r} is no figure; there are {', '.join(FIGURES)}.", param_hint="'NAME'")
-    if (journal is None and store is None) == (not lower):
-        raise click.UsageError("name what is to be drawn: --journal FILE, --store DIR, or --lower DIR.")
+    if name not in FIGURES and name not in _PAGES:
+        known = ", ".join([*FIGURES, *_PAGES])
+        raise click.BadParameter(f"{name!r} is no figure; there are {known}.", param_hint="'NAME'")
+    if (journal is None and store is None and archive is None) == (not lower):
+        raise click.UsageError("name what is to be drawn: --journal FILE, --store DIR, --archive FILE, or --lower DIR.")
     if journal is None and (name in _OF_A_JOURNAL or at is not None):
         raise click.UsageError(f"only a journal has a past: {name if at is None else '--at'} needs --journal FILE.")
-    if FIGURES[name].needs_path and not path:
+    if name in FIGURES and FIGURES[name].needs_path and not path:
         raise click.UsageError(f"the figure {name} is about one path: name it with --path PATH.")
-    file = output or Path(f"{name}.png")
-    if file.suffix not in (".png", ".svg", ".pdf"):
-        raise click.BadParameter(f"{file}: the name has to end in .png, .svg or .pdf.", param_hint="'--output'")
+    endings = (".html",) if name in _PAGES else (".png", ".svg", ".pdf")
+    file = output or Path(f"{name}{endings[0]}")
+    if file.suffix not in endings:
+        wanted = " or ".join(", ".join(endings).rsplit(", ", 1))
+        raise click.BadParameter(f"{file}: the name has to end in {wanted}.", param_hint="'--output'")
     if not file.absolute().parent.is_dir():
         raise click.ClickException(f"{file.parent}: there is no such directory; make it first")
-    from sim.figures import DARK, LIGHT, draw, save
-    from sim.graph import LayerGraph, add_directories, add_journal, add_store
+    from sim.graph import LayerGraph, add_archive, add_directories, add_journal, add_store
 
     graph = LayerGraph()
     with contextlib.ExitStack() as opened:
         if store is not None:
             add_store(graph, opened.enter_context(_open(store)))
+        if archive is not None:
+            add_archive(graph, archive)
         if journal is not None:
             add_journal(graph, journal, name=_THE_MOUNT, at=at)
         elif lower:
             add_directories(graph, tuple(reversed(lower)), upper)
-        figure = draw(name, graph, stack or (_THE_MOUNT if journal else None), path=path, theme=DARK if dark else LIGHT)
+        chosen = stack or (_THE_MOUNT if journal else None)
+        if name in _PAGES:
+            _write(file, _page(name, graph, chosen))
+        else:
+            _write(file, _picture(name, graph, chosen, path, file.suffix[1:], dark=dark))
+    click.echo(file)
+
+
+def _page(name: str, graph: LayerGraph, stack: str | None) -> bytes:
+    from sim import figures
+    from sim import graph as views
+
+    found = graph.stack(stack)
+    page = figures.stepper(views.steps(found)) if name == "stepper" else figures.explorer(views.exploration(found))
+    return page.encode()
+
+
+def _picture(name: str, graph: LayerGraph, stack: str | None, path: str, form: str, *, dark: bool) -> bytes:
+    from sim.figures import DARK, LIGHT, draw, save
+
+    stream = io.BytesIO()
+    save(draw(name, graph, stack, path=path, theme=DARK if dark else LIGHT), stream, form=form)
+    return stream.getvalue()
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write a file whole, or not at all."""
     aside = file.with_name(f".{file.name}.new")
     try:
-        save(figure, aside, form=file.suffix[1:])
+        aside.write_bytes(content)
         os.replace(aside, file)
     finally:
         aside.unlink(missing_ok=True)
-    click.echo(file)
 
 
 def _open(place: Path) -> Store:

@@ -8,7 +8,9 @@
     figures.save(figures.timeline(graph.timeline(stack)), "timeline.svg")
     figures.save(figures.sharing(graph.sharing(web)), "sharing.png")
 
-`stepper(graph.steps(stack))` returns an HTML page to step through the operations, which loads nothing from anywhere.
+`stepper(graph.steps(stack))` returns an HTML page to step through the operations, `explorer(graph.exploration(stack))`
+one to look around in the layers; they load nothing from anywhere. `step_widget(graph.steps(stack))` is the stepper of a
+notebook.
 `draw(name, graph, stack)` draws any of `FIGURES` by its name, for a command line. Every function takes
 `theme=figures.DARK` for a dark page. What is shown, grouped and left out is decided where the data is prepared, in
 `sim.graph`; how it looks is decided here. Importing this package does not import matplotlib.
@@ -19,6 +21,7 @@ from sim.figures.catalogue import FIGURES, draw
 from sim.figures.copy_up import copy_up
 from sim.figures.cross_section import cross_section
 from sim.figures.curves import Curve, Curves, Dot, curves
+from sim.figures.explorer import explorer
 from sim.figures.icicle import icicle
 from sim.figures.image_dag import image_dag
 from sim.figures.latency import latency
@@ -29,6 +32,7 @@ from sim.figures.stepper import stepper
 from sim.figures.style import DARK, LIGHT, Theme, save
 from sim.figures.timeline import timeline
 from sim.figures.trees import change_tree, heat
+from sim.figures.widget import step_widget
 
 __all__ = [
     "DARK",
@@ -46,6 +50,7 @@ __all__ = [
     "cross_section",
     "curves",
     "draw",
+    "explorer",
     "heat",
     "icicle",
     "image_dag",
@@ -54,6 +59,7 @@ __all__ = [
     "save",
     "savings_curve",
     "sharing",
+    "step_widget",
     "stepper",
     "timeline",
     "waterfall",

@@ -6,17 +6,13 @@ in `stepper.html`. `#N` after the file's name opens it at step N, `#N:PATH` with
 
 from __future__ import annotations
 
-import html
-import json
-from pathlib import Path
 from typing import Any
 
+from sim.figures.pages import page_of, page_text
 from sim.figures.text import plural
 from sim.graph.views import Box, OperationStep, Steps
 
 __all__ = ["stepper"]
-
-_PAGE = Path(__file__).with_name("stepper.html")
 
 
 def stepper(data: Steps) -> str:
@@ -29,11 +25,12 @@ def stepper(data: Steps) -> str:
     """
     first = data.steps[0].section
     document = {
-        "paths": [_text(path) for path in first.paths],
-        "rows": [{"label": row.label, "name": _text(row.name), "rw": row.rw} for row in first.rows],
+        "paths": [page_text(path) for path in first.paths],
+        "rows": [{"label": row.label, "name": page_text(row.name), "rw": row.rw} for row in first.rows],
         "steps": [_step(step) for step in data.steps],
         "histories": {
-            _text(path): [[number, _text(words)] for number, words in events] for path, events in data.histories.items()
+            page_text(path): [[number, page_text(words)] for number, words in events]
+            for path, events in data.histories.items()
         },
     }
     shown = len(data.steps) - 1
@@ -41,32 +38,19 @@ def stepper(data: Steps) -> str:
     subtitle = f"{plural(data.operations, 'operation')} recorded; those that changed the RW layer are the steps."
     if data.left_out:
         subtitle += f" {plural(data.left_out, 'later change')} not shown."
-    # Inside a script element only "</" and "<!--" could end the data early.
-    packed = json.dumps(document, separators=(",", ":")).replace("<", "\\u003c")
-    page = _PAGE.read_text(encoding="utf-8")
-    page = page.replace("@TITLE@", html.escape(_text(title))).replace("@SUBTITLE@", html.escape(subtitle))
-    return page.replace("@DATA@", packed)
+    return page_of("stepper", title, subtitle, document)
 
 
 def _step(step: OperationStep) -> dict[str, Any]:
     return {
         "number": step.number,
-        "words": _text(step.words),
+        "words": page_text(step.words),
         "touched": step.touched,
         "served": step.section.served,
         "boxes": [[_box(box) for box in row.boxes] for row in step.section.rows],
-        "tree": [[_text(path), *rest] for path, rest in step.tree.items()],
+        "tree": [[page_text(path), *rest] for path, rest in step.tree.items()],
     }
 
 
 def _box(box: Box | None) -> list[str | bool] | None:
     return None if box is None else [box.state, box.how, box.opaque]
-
-
-def _text(text: str) -> str:
-    r"""Return text that UTF-8 can hold: undecodable bytes as backslash escapes.
-
-    >>> _text("a\udcffb")
-    'a\\xffb'
-    """
-    return "".join(f"\\x{ord(c) - 0xDC00:02x}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in text)

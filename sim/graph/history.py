@@ -15,7 +15,7 @@ from sim.graph.entry import Entry, Role, parent_of
 from sim.graph.errors import NameUnknown
 from sim.graph.stack import LayerStack
 
-__all__ = ["Event", "history"]
+__all__ = ["Event", "history", "history_words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,24 @@ def history(stack: LayerStack, path: str) -> tuple[Event, ...]:
         found.extend(_journal(stack, path))
     if not found:
         raise NameUnknown(f"{path!r} is in no layer of {stack.name or 'this stack'}, and no operation touched it")
+    return tuple(found)
+
+
+def history_words(stack: LayerStack, path: str) -> tuple[tuple[int, str], ...]:
+    """Return the events of a path in words, each with the number of its operation; nothing for an unknown path.
+
+    The number is 0 for what came with a layer.
+    """
+    try:
+        events = history(stack, path)
+    except NameUnknown:
+        return ()
+    found = []
+    for event in events:
+        where = f"operation {event.operation}" if event.operation else f"layer {event.layer} ({event.name})"
+        size = f", {event.bytes:,} bytes" if event.bytes else ""
+        detail = f" ({event.detail})" if event.detail else ""
+        found.append((event.operation, f"{where}: {event.what}{detail}{size}"))
     return tuple(found)
 
 

@@ -8,6 +8,7 @@ from sim.graph.views.changes import Change, ChangeTree, TreeLine, change_tree, d
 from sim.graph.views.copyup import CopyUp, copy_up
 from sim.graph.views.cross_section import Box, CrossSection, SectionRow, cross_section
 from sim.graph.views.dag import Dag, DagNode, image_dag
+from sim.graph.views.exploration import Exploration, LayerChange, LayerView, exploration, layer_changes
 from sim.graph.views.heat import Heat, HeatLine, heat
 from sim.graph.views.icicle import Icicle, Slab, icicle
 from sim.graph.views.latency import Latency, Point, latency
@@ -28,11 +29,14 @@ __all__ = [
     "Dag",
     "DagNode",
     "Event",
+    "Exploration",
     "Heat",
     "HeatLine",
     "Icicle",
     "Lane",
     "Latency",
+    "LayerChange",
+    "LayerView",
     "LookupWalk",
     "Note",
     "OperationStep",
@@ -53,10 +57,12 @@ __all__ = [
     "copy_up",
     "cross_section",
     "difference",
+    "exploration",
     "heat",
     "icicle",
     "image_dag",
     "latency",
+    "layer_changes",
     "lookup_walk",
     "savings_curve",
     "sharing",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fusefs.operation import Operation
 from sim.graph.entry import Layer, Role
 from sim.graph.errors import NameUnknown
-from sim.graph.history import history
+from sim.graph.history import history_words
 from sim.graph.merge import Column, column, merged
 from sim.graph.replay import Replay
 from sim.graph.stack import LayerStack
@@ -100,7 +100,7 @@ def steps(stack: LayerStack, *, max_steps: int = 200, max_paths: int = 30, max_t
     for operation in changing:
         replay.take(operation)
         found.append(_step(stack, replay, operation, paths, max_tree))
-    histories = {path: _history(stack, path) for path in paths}
+    histories = {path: history_words(stack, path) for path in paths}
     total = stack.replay.totals.operations
     return Steps(stack.name, tuple(found), histories, len(stack.past.change_numbers()) - len(changing), total)
 
@@ -133,17 +133,3 @@ def _step(stack: LayerStack, replay: Replay, operation: Operation | None, paths:
     columns = tuple(index for index, path in enumerate(paths) if path in touched)
     target = f" → {operation.target}" if operation.target.startswith("/") else ""
     return Step(operation.number, f"{operation.kind.value} {operation.path}{target}", columns, section, tree)
-
-
-def _history(stack: LayerStack, path: str) -> tuple[tuple[int, str], ...]:
-    try:
-        events = history(stack, path)
-    except NameUnknown:
-        return ()
-    found = []
-    for event in events:
-        where = f"operation {event.operation}" if event.operation else f"layer {event.layer} ({event.name})"
-        size = f", {event.bytes:,} bytes" if event.bytes else ""
-        detail = f" ({event.detail})" if event.detail else ""
-        found.append((event.operation, f"{where}: {event.what}{detail}{size}"))
-    return tuple(found)

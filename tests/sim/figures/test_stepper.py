@@ -5,16 +5,14 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
 from sim import graph
 from sim.figures import stepper
 from sim.graph import LayerStack, NameUnknown
+from tests.sim.figures.browser import shown
 from tests.sim.figures.scenes import random_scene, small_scene
 from tests.sim.figures.test_layout import odd_scene
 
@@ -55,6 +53,12 @@ def test_odd_names_do_not_break_out_of_the_data() -> None:
     assert len(data_of(page)["paths"]) == 6  # type: ignore[arg-type]
 
 
+def test_a_name_that_looks_like_a_place_for_data_is_a_name() -> None:
+    stack = small_scene().stack
+    page = stepper(graph.steps(LayerStack("@DATA@", stack.layers, stack.replay, stack.operations)))
+    assert "<h1>@DATA@: 7 changes, step by step</h1>" in page
+
+
 def test_a_long_journal_is_cut_and_says_so() -> None:
     found = graph.steps(random_scene(3, 20, 300).stack, max_steps=10)
     assert len(found.steps) == 11
@@ -67,32 +71,13 @@ def test_a_stack_without_a_journal_cannot_be_stepped_through() -> None:
         graph.steps(LayerStack("image", ()))
 
 
-@pytest.fixture
-def browser() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("no Chromium is installed (Debian's package: chromium)")
-    return found
-
-
-def shown(browser: str, tmp_path: Path, page: str, where: str) -> str:
-    """Return the text of the page as a browser shows it at a step."""
-    file = tmp_path / "page.html"
-    file.write_text(page, encoding="utf-8")
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += ["--virtual-time-budget=2000", "--dump-dom", f"{file.as_uri()}#{quote(where)}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return re.sub(r"<script.*?</script>", "", done.stdout, flags=re.S)
-
-
-def test_a_browser_shows_the_step_that_is_asked_for(browser: str, tmp_path: Path) -> None:
+def test_a_browser_shows_the_step_that_is_asked_for(tmp_path: Path) -> None:
     page = stepper(graph.steps(small_scene().stack))
-    text = shown(browser, tmp_path, page, "1:/etc/passwd")
+    text = shown(tmp_path, page, "1:/etc/passwd")
     assert "4: open /etc/passwd" in text
     assert "operation 4: copied up, 900 bytes" in text
     assert "operation 5: written" not in text
     assert html.unescape(text).count("✕") == 2  # the whiteout of the app layer, and the word in the key
-    text = shown(browser, tmp_path, page, "99:/etc/passwd")
+    text = shown(tmp_path, page, "99:/etc/passwd")
     assert "operation 5: written" in text
     assert "⊖" in html.unescape(text).split('<div class="key">')[0]
