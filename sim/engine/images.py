@@ -7,7 +7,8 @@ which events there are. What an image is and how it is removed is decided in `si
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sim.engine.errors import BadParameterError, NotFoundError
@@ -29,7 +30,7 @@ from sim.images import (
 from sim.images import NotFoundError as NoImageError
 from sim.images import ReferenceError as NoReferenceError
 from sim.images.progress import Listener
-from sim.images.reference import is_id_prefix
+from sim.images.selection import matching
 
 if TYPE_CHECKING:
     from sim.engine.engine import Engine
@@ -76,8 +77,15 @@ class Images:
         for key in wanted.values:
             if key not in _FILTERS:
                 raise BadParameterError(f"invalid filter '{key}'")
-        images = self._store.images(intermediate=intermediate)
-        return self._selected(images, wanted, wanted["reference"])
+        images = self._selected(self._store.images(intermediate=intermediate), wanted, wanted["reference"])
+        if "reference" not in wanted:
+            return images
+        # Of an image that one of its names was asked for by, the others are not shown.
+        patterns = wanted["reference"]
+        return [
+            replace(image, tags=matching(patterns, image.tags), digests=matching(patterns, image.digests))
+            for image in images
+        ]
 
     def _selected(self, images: Iterable[Image], wanted: Filters, reference: tuple[str, ...] = ()) -> list[Image]:
         try:
@@ -118,7 +126,7 @@ class Images:
             removed = remove(self._store, name, uses=self.uses(), force=force, prune_parents=prune_parents)
         except NoImageError:
             raise NotFoundError(f"No such image: {_shown(name)}") from None
-        self._tell_removed(removed, image.id)
+        self._tell_removed(removed, {name.familiar: image.id for name in (*image.tags, *image.digests)})
         return removed
 
     def prune(self, filters: Filters) -> Pruned:
@@ -128,14 +136,16 @@ class Images:
                 raise BadParameterError(f"invalid filter '{key}'")
         dangling = filters.truth("dangling")
         rest = Filters({key: value for key, value in filters.values.items() if key != "dangling"})
-        chosen = {image.id for image in self._selected(self._store.images(intermediate=True), rest)}
+        images = self._store.images(intermediate=True)
+        chosen = {image.id for image in self._selected(images, rest)}
         pruned = prune(
             self._store,
             everything=dangling is False,
             uses=self.uses(),
             wanted=lambda image: image.id in chosen,
         )
-        self._tell_removed(pruned.removed, "")
+        names = {name.familiar: image.id for image in images for name in (*image.tags, *image.digests)}
+        self._tell_removed(pruned.removed, names)
         self._engine.events.tell("image", "prune", "", {"reclaimed": str(pruned.collected.layer_bytes)})
         return pruned
 
@@ -188,15 +198,17 @@ class Images:
     def tell(self, action: str, image: str, name: str, *, actor: str = "") -> None:
         """Tell of something that happened to an image."""
         attributes: dict[str, str] = {}
-        with contextlib.suppress(NoImageError):  # it was removed
+        with contextlib.suppress(NoImageError, NoReferenceError):  # it was removed
             attributes |= self._store.image(image).labels
         self._engine.events.tell("image", action, actor or image, {**attributes, "name": name})
 
-    def _tell_removed(self, removed: Iterable[Removed], image: str) -> None:
+    def _tell_removed(self, removed: Iterable[Removed], images: Mapping[str, str]) -> None:
+        """Tell what went: names, of which images they were is given, and images, but not single layers."""
         for item in removed:
             if item.untagged:
+                image = images.get(item.untagged, item.untagged)
                 self.tell("untag", image, image)
-            elif is_id_prefix(item.deleted):
+            elif not item.is_layer:
                 self.tell("delete", item.deleted, item.deleted)
 
 

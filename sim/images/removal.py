@@ -8,7 +8,7 @@ Functions only; any thread, any process.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sim.images.collect import Collected
 from sim.images.digest import chain_ids
@@ -35,6 +35,7 @@ class Removed:
 
     untagged: str = ""
     deleted: str = ""
+    is_layer: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,7 @@ class _Removal:
             for chain in reversed(image.chain_ids):
                 if chain in others:
                     break
-                self.removed.append(Removed(deleted=chain))
+                self.removed.append(Removed(deleted=chain, is_layer=True))
             if not prune_parents or image.parent is None:
                 return
             try:

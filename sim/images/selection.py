@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from sim.images.documents import nanoseconds
 from sim.images.errors import ImagesError
 from sim.images.image import Image
+from sim.images.reference import Reference
 
-__all__ = ["has_labels", "matches", "select"]
+__all__ = ["has_labels", "matches", "matching", "select"]
 
 
 def select(
@@ -34,7 +35,8 @@ def select(
     reference
         Patterns of names; one of them must match.
     dangling
-        Only those that nothing names (true), or only the others (false).
+        Only those without a tag (true), or only those that something names (false); one that registries know by its
+        digest is both.
     since, before
         Only those made after, or before, another image; of one moment, those that came into the store after or before.
     until
@@ -53,7 +55,7 @@ def select(
         image
         for image in images
         if (not reference or any(matches(pattern, image) for pattern in reference))
-        and (dangling is None or image.dangling is dangling)
+        and (dangling is None or (not image.dangling if not dangling else not image.tags and not image.intermediate))
         and (since is None or order(image) > order(since))
         and (before is None or order(image) < order(before))
         and (moment is None or image.created_ns < moment)
@@ -80,11 +82,16 @@ def matches(pattern: str, image: Image) -> bool:
 
     `*` and `?` stand for anything but a slash, as in Go's `path.Match`, which Docker uses.
     """
-    form = re.compile(_expression(pattern), re.DOTALL)
-    return any(
-        form.fullmatch(text)
-        for name in (*image.tags, *image.digests)
-        for text in (name.familiar, name.familiar_repository)
+    return bool(matching([pattern], (*image.tags, *image.digests)))
+
+
+def matching(patterns: Iterable[str], names: Iterable[Reference]) -> tuple[Reference, ...]:
+    """Return the names that one of some patterns matches; see `matches`."""
+    forms = [re.compile(_expression(pattern), re.DOTALL) for pattern in patterns]
+    return tuple(
+        name
+        for name in names
+        if any(form.fullmatch(text) for form in forms for text in (name.familiar, name.familiar_repository))
     )
 
 
