@@ -18,6 +18,7 @@ from sim.runtime import firewall, netlink
 from sim.runtime.cgroups import sweep
 from sim.runtime.container import Container
 from sim.runtime.errors import ContainerError
+from sim.runtime.stamp import process_start
 
 __all__ = ["Recovered", "recover"]
 
@@ -126,7 +127,7 @@ def _interfaces() -> list[str]:
     removed = []
     for link in netlink.links():
         made = re.fullmatch(r"ve(\d+)x\w+", link.name)
-        if made and not Path(f"/proc/{made[1]}").exists():
+        if made and not process_start(int(made[1])):
             with contextlib.suppress(OSError):
                 netlink.delete_link(link.name)
                 removed.append(link.name)

@@ -16,9 +16,13 @@ def boot() -> str:
 
 
 def process_start(pid: int) -> int:
-    """Return when a process began, in clock ticks since boot; 0 for none, which no process has."""
+    """Return when a process began, in clock ticks since boot; 0 for none, which no process has.
+
+    One that has ended, and that its parent has not asked about yet, is none.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
+            fields = file.read().rpartition(b")")[2].split()
+            return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
     except (OSError, IndexError):
         return 0

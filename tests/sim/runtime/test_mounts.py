@@ -18,6 +18,7 @@ from fusefs import FusefsError, Journal, Mount, Stack, mount, unmount
 from fusefs.mount import choose_driver, find_mount
 from fusefs.serve import NAME
 from sim.runtime import end_zygote, fork_mount, start_zygote
+from sim.runtime.stamp import process_start
 from sim.runtime.zygote import zygote
 from tests.conftest import ROOT
 
@@ -69,7 +70,7 @@ def name_of(pid: int) -> str:
 
 def gone(pid: int) -> bool:
     end = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists():
+    while process_start(pid):
         if time.monotonic() > end:
             return False
         time.sleep(0.01)

@@ -19,6 +19,7 @@ from fusefs import Mount, Stack, mount, unmount
 from fusefs.mount import find_mount, find_mounts
 from sim.runtime import Bridge, Container, ContainerError, Interface, Port, Recovered, fork_mount, netlink, recover
 from sim.runtime.network import create_bridge, delete_bridge
+from sim.runtime.stamp import process_start
 
 pytestmark = pytest.mark.usefixtures("fuse", "needs_root")
 
@@ -69,7 +70,7 @@ def killed(pid: int) -> None:
 
 def gone(pid: int) -> None:
     end = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists():
+    while process_start(pid):
         assert time.monotonic() < end
         time.sleep(0.01)
 
