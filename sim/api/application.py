@@ -36,11 +36,5 @@ def application(engine: Engine) -> Router:
     """Return the routes of the API on an engine."""
     router = Router()
     for name in COLLECTIONS:
-        try:
-            module = import_module(f"sim.api.{name}")
-        except ModuleNotFoundError as error:
-            if error.name != f"sim.api.{name}":
-                raise
-            continue
-        module.register(router, engine)
+        import_module(f"sim.api.{name}").register(router, engine)
     return router

@@ -223,7 +223,7 @@ def _usage(engine: Engine, version: tuple[int, int], kinds: list[str]) -> dict[s
             for each in system.image_usage()
         ]
     if "container" in kinds:
-        document["Containers"] = []
+        document["Containers"] = engine.containers.list(Filters(), everything=True, size=True)
     if "volume" in kinds:
         document["Volumes"] = [
             {**volume_document(engine, each.volume), "UsageData": {"RefCount": each.users, "Size": each.size}}

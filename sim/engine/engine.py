@@ -99,6 +99,7 @@ class Engine:
 
     def start(self) -> None:
         """Find again what a daemon before this one has left: running containers, their networks and mounts."""
+        self.builds.collect()
         self.containers.restore()
 
     def shut_down(self) -> None:
