@@ -290,6 +290,14 @@ class Attachments:
         dns = network.pools[0].bridge_address if named else ""
         return Attachment(interface, settings, network.name, dns, warnings)
 
+    def of(self, container: str) -> list[Attachment]:
+        """Return what a container has now on each of its networks."""
+        with self._lock:
+            return [
+                self._attachment(network, container, network.endpoints[container])
+                for network in self._networks.with_container(container)
+            ]
+
     def detach(self, container: str, name_of_network: str | None = None) -> None:
         """Take a container that has stopped off a network, or off all; one that is on none is no error."""
         with self._lock:

@@ -58,6 +58,8 @@ class Joining:
             elif network in record.networks:
                 raise ForbiddenError(f"endpoint with name {record.name} already exists in network {network}")
             container.save(networks={**record.networks, network: dict(wish)}, attached=attached)
+            if state.running and not state.restarting:
+                self._owner.starting.renew_files(container.record)
 
     def disconnect(self, name: str, network: str, *, force: bool = False) -> None:
         """Take a container, running or not, off a network."""
@@ -80,3 +82,5 @@ class Joining:
                 networks={key: wish for key, wish in record.networks.items() if key != network},
                 attached={key: settings for key, settings in record.attached.items() if key != network},
             )
+            if state.running and not state.restarting:
+                self._owner.starting.renew_files(container.record)

@@ -310,6 +310,10 @@ class Networks:
         """Put a container that is about to start on a network; see `Attachments.attach`."""
         return self._attachments.attach(container, network, wish or {}, name=name, hostname=hostname)
 
+    def attachments(self, container: str) -> list[Attachment]:
+        """Return what a container has now on each of its networks."""
+        return self._attachments.of(container)
+
     def detach(self, container: str, network: str | None = None) -> None:
         """Take a container that has stopped off a network, or off all; see `Attachments.detach`."""
         self._attachments.detach(container, network)

@@ -230,6 +230,10 @@ class Starting:
         hosts += self._links(record)
         return write_etc_files(record, directory, attachments, hosts)
 
+    def renew_files(self, record: Record) -> None:
+        """Let a running container's files of /etc tell of the networks that it is on now."""
+        self._etc(record, self._engine.networks.attachments(record.id))
+
     def _links(self, record: Record) -> list[tuple[str, str]]:
         """Return address and names of the containers that a container is linked to (`--link`)."""
         found = []
