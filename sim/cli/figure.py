@@ -37,6 +37,7 @@ _PAGES = ("stepper", "explorer")
     "and explorer (layer by layer).",
 )
 @click.argument("name", metavar="NAME")
+@click.argument("what", required=False, metavar="[IMAGE|CONTAINER]")
 @click.option("--journal", type=click.Path(path_type=Path), metavar="FILE", help="Draw what this journal recorded.")
 @click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Draw the images of this store.")
 @click.option(
@@ -68,6 +69,7 @@ _PAGES = ("stepper", "explorer")
 )
 def command(
     name: str,
+    what: str | None,
     journal: Path | None,
     store: Path | None,
     archive: Path | None,
@@ -79,9 +81,11 @@ def command(
     dark: bool,
     output: Path | None,
 ) -> None:
-    """Draw the figure NAME.
+    """Draw the figure NAME of the engine's images and containers, of a journal, a store, an archive, or directories.
 
     \b
+    layerlab figure sharing
+    layerlab figure timeline my-container
     layerlab figure cross-section --journal journal.db --path /etc
     layerlab figure cross-section --lower base --lower app -o stack.svg
     layerlab figure sharing --store layerlab-demo/store
@@ -92,8 +96,14 @@ def command(
     if name not in FIGURES and name not in _PAGES:
         known = ", ".join([*FIGURES, *_PAGES])
         raise click.BadParameter(f"{name!r} is no figure; there are {known}.", param_hint="'NAME'")
-    if (journal is None and store is None and archive is None) == (not lower):
+    given = [source for source in (journal, store, archive, *lower) if source is not None]
+    live = not given and upper is None and _data_root() is not None
+    if what is not None and given:
+        raise click.UsageError(f"what is to be drawn is named twice, by {what} and by an option: keep one.")
+    if not live and (journal is None and store is None and archive is None) == (not lower):
         raise click.UsageError("name what is to be drawn: --journal FILE, --store DIR, --archive FILE, or --lower DIR.")
+    if journal is None and live and what is not None and (name in _OF_A_JOURNAL or at is not None):
+        journal = _journal_of(what)
     if journal is None and (name in _OF_A_JOURNAL or at is not None):
         raise click.UsageError(f"only a journal has a past: {name if at is None else '--at'} needs --journal FILE.")
     if name in FIGURES and FIGURES[name].needs_path and not path:
@@ -117,12 +127,52 @@ def command(
             add_journal(graph, journal, name=_THE_MOUNT, at=at)
         elif lower:
             add_directories(graph, tuple(reversed(lower)), upper)
-        chosen = stack or (_THE_MOUNT if journal else None)
+        elif live:
+            _add_live(graph, what)
+        chosen = stack or (_THE_MOUNT if journal else what)
         if name in _PAGES:
             _write(file, _page(name, graph, chosen))
         else:
             _write(file, _picture(name, graph, chosen, path, file.suffix[1:], dark=dark))
     click.echo(file)
+
+
+def _data_root() -> Path | None:
+    """Return the engine's data root, if it has images."""
+    from sim.engine.places import data_root
+
+    root = data_root()
+    return root if (root / "images" / "oci-layout").is_file() else None
+
+
+def _journal_of(container: str) -> Path:
+    """Return the journal of one of the engine's containers."""
+    from sim.graph import find_container
+
+    root = _data_root()
+    place = find_container(root, container) if root is not None else None
+    if place is None:
+        raise click.ClickException(f"{container}: there is no such container; `layerlab ps -a` lists them")
+    if place.journal is None:
+        raise click.ClickException(f"{container}: its operations are not recorded, so it has no past to be drawn")
+    return place.journal
+
+
+def _add_live(graph: LayerGraph, what: str | None) -> None:
+    """Add the engine's images, and its containers: all, or the one that is drawn."""
+    from sim.graph import add_container, add_engine, add_store, find_container
+    from sim.images import Store
+
+    root = _data_root()
+    assert root is not None
+    place = find_container(root, what) if what is not None else None
+    if what is None:
+        add_engine(graph, root)
+        return
+    with Store(root / "images") as store:
+        add_store(graph, store)
+    if place is not None:
+        add_container(graph, place)
 
 
 def _page(name: str, graph: LayerGraph, stack: str | None) -> bytes:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ import click
 if TYPE_CHECKING:
     from fusefs import Journal, Operation
 
-__all__ = ["command"]
+__all__ = ["Choice", "command", "shown"]
 
 
 @click.command("journal")
@@ -37,24 +36,56 @@ def command(
     Columns: number, seconds since the first one, what was asked, the number of the layer that served it, bytes, the
     path, and after the arrow what changed in the RW layer.
     """
-    from fusefs import Journal, Kind
+    from fusefs import Journal
 
-    known = [kind.value for kind in Kind]
-    for kind in kinds:
-        if kind not in known:
-            raise click.BadParameter(f"{kind!r} is no kind of operation; there are {', '.join(known)}.")
+    choice = Choice(changes, errors, prefix, kinds)
     with Journal(file) as journal:
-        chosen = (
-            operation
-            for operation in (journal.follow() if follow else journal.operations())
-            if (not changes or operation.effects)
-            and (not errors or operation.error)
-            and (not kinds or operation.kind.value in kinds)
-            and (prefix is None or _within(operation, prefix.rstrip("/")))
-        )
-        lines = _json(chosen) if as_json else _lines(journal, chosen)
-        for line in lines:
+        operations = journal.follow() if follow else journal.operations()
+        for line in shown(journal, operations, choice, as_json=as_json):
             click.echo(line)
+
+
+class Choice:
+    """Which operations are shown.
+
+    Parameters
+    ----------
+    changes
+        Only those that changed the RW layer.
+    errors
+        Only those that failed.
+    prefix
+        Only those on this path and below it.
+    kinds
+        Only those of these kinds; all where there are none.
+    """
+
+    def __init__(self, changes: bool, errors: bool, prefix: str | None, kinds: tuple[str, ...]) -> None:
+        from fusefs import Kind
+
+        known = [kind.value for kind in Kind]
+        for kind in kinds:
+            if kind not in known:
+                raise click.BadParameter(f"{kind!r} is no kind of operation; there are {', '.join(known)}.")
+        self.changes = changes
+        self.errors = errors
+        self.prefix = prefix
+        self.kinds = kinds
+
+    def takes(self, operation: Operation) -> bool:
+        """Tell whether an operation is shown."""
+        return (
+            (not self.changes or bool(operation.effects))
+            and (not self.errors or bool(operation.error))
+            and (not self.kinds or operation.kind.value in self.kinds)
+            and (self.prefix is None or _within(operation, self.prefix.rstrip("/")))
+        )
+
+
+def shown(journal: Journal, operations: Iterable[Operation], choice: Choice, *, as_json: bool) -> Iterator[str]:
+    """Yield a line for each operation that is chosen, below the layers' names."""
+    chosen = (operation for operation in operations if choice.takes(operation))
+    return _json(chosen) if as_json else _lines(journal, chosen)
 
 
 def _within(operation: Operation, prefix: str) -> bool:
@@ -64,7 +95,9 @@ def _within(operation: Operation, prefix: str) -> bool:
 def _json(operations: Iterator[Operation]) -> Iterator[str]:
     for operation in operations:
         # Undecodable bytes of names become escapes, which `json.loads` gives back.
-        yield json.dumps(asdict(operation))
+        fields = {name: getattr(operation, name) for name in operation.__match_args__}
+        effects = [{name: getattr(effect, name) for name in effect.__match_args__} for effect in operation.effects]
+        yield json.dumps({**fields, "effects": effects})
 
 
 def _lines(journal: Journal, operations: Iterator[Operation]) -> Iterator[str]:

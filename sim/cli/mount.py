@@ -10,10 +10,14 @@ import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sim.cli.mountoptions import MountOptions, parse
+
+if TYPE_CHECKING:
+    from fusefs import Mount, Stack
 
 __all__ = ["command"]
 
@@ -27,8 +31,31 @@ def _parsed(context: click.Context, parameter: click.Parameter, values: tuple[st
         raise click.BadParameter(str(error), context, parameter) from None
 
 
+def _layers_of(word: str, store: Path | None, upto: int | None) -> tuple[tuple[Path, ...], bool]:
+    """Return the directories of an image's or container's layers, the lowest first, and whether they still change."""
+    from sim.engine.places import data_root
+    from sim.explore import open_target
+
+    target = open_target(word, root=data_root(), store=store)
+    try:
+        layers = list(reversed(target.stack.layers))
+    finally:
+        target.close()
+    if upto is not None and upto > len(layers):
+        raise click.UsageError(f"{word} has {len(layers)} layers: --upto is 1 to {len(layers)}.")
+    chosen = layers[:upto]
+    places = []
+    for layer in chosen:
+        if layer.place is None:
+            raise click.ClickException(f"{word}: its layer {layer.name} is not on this machine as a directory")
+        places.append(layer.place)
+    return tuple(places), any(layer.role.value == "rw" for layer in chosen)
+
+
 @click.command("mount")
-@click.argument("mountpoint", type=_PATH)
+@click.argument("words", nargs=-1, required=True, metavar="[IMAGE|CONTAINER] MOUNTPOINT")
+@click.option("--upto", type=click.IntRange(min=1), metavar="N", help="Only the N lowest layers of the image.")
+@click.option("--store", type=_PATH, metavar="DIR", help="Look for the image in this store.")
 @click.option(
     "--lower", multiple=True, type=_PATH, metavar="DIR", help="A read-only layer; each lies on those before it."
 )
@@ -74,7 +101,9 @@ def _parsed(context: click.Context, parameter: click.Parameter, values: tuple[st
 @click.option("--trace", type=_PATH, metavar="FILE", help="devfuse: write each message of the kernel here, in words.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
 def command(
-    mountpoint: Path,
+    words: tuple[str, ...],
+    upto: int | None,
+    store: Path | None,
     lower: tuple[Path, ...],
     upper: Path | None,
     work: Path | None,
@@ -89,15 +118,27 @@ def command(
     trace: Path | None,
     quiet: bool,
 ) -> None:
-    """Mount a stack of directories on MOUNTPOINT as one tree.
+    """Mount a stack of directories, or the layers of an image or container, on MOUNTPOINT as one tree.
 
-    The directories are plain ones, in the format of the kernel's overlayfs, which can mount the same stack. Undo it
-    with `layerlab umount MOUNTPOINT`.
+    The directories are plain ones, in the format of the kernel's overlayfs, which can mount the same stack. An image or
+    container is mounted read-only unless an RW layer is named; --upto N shows it as it was after the Nth of its layers.
+    Undo it with `layerlab umount MOUNTPOINT`.
 
     \b
+    layerlab mount web:latest --upto 2 /mnt
     layerlab mount --lower base --lower app --upper changes --work work /mnt
     layerlab mount -o lowerdir=app:base,upperdir=changes,workdir=work /mnt
     """
+    if len(words) > 2:
+        raise click.UsageError(f"{words[2]!r} is one word too many: name an image or container, and MOUNTPOINT.")
+    mountpoint = Path(words[-1])
+    if len(words) == 1 and (upto is not None or store is not None):
+        raise click.UsageError("--upto and --store are for the layers of an image: name it before MOUNTPOINT.")
+    if len(words) == 2:
+        if lower or said.lower:
+            raise click.UsageError(f"the read-only layers are named twice, by {words[0]} and by directories: keep one.")
+        lower, live = _layers_of(words[0], store, upto)
+        no_cache = no_cache or live
     if lower and said.lower:
         raise click.UsageError("the read-only layers are named twice, by --lower and by -o lowerdir: keep one.")
     for name, one, other in (("upper", upper, said.upper), ("work", work, said.work)):
@@ -105,7 +146,6 @@ def command(
             raise click.UsageError(f"the {name} directory is named twice, by --{name} and by -o {name}dir: keep one.")
     from fusefs import Level, Stack, mount
     from fusefs.drivers.devfuse.options import Passthrough, Tuning
-    from sim.cli.words import program
 
     stack = Stack(tuple(reversed(lower)) or said.lower, upper or said.upper, work or said.work)
     if not stack.lower and stack.upper is None:
@@ -119,6 +159,12 @@ def command(
     )
     if quiet:
         return
+    _say(mounted, stack, journal, mountpoint)
+
+
+def _say(mounted: Mount, stack: Stack, journal: Path | None, mountpoint: Path) -> None:
+    from sim.cli.words import program
+
     server = f", process {mounted.pid}" if mounted.pid else ""
     click.echo(f"{mounted.mountpoint}: mounted by {mounted.driver}{server}")
     if stack.upper is not None:

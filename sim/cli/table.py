@@ -26,8 +26,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("sim.cli.bench", "Measure what copy-up costs, storage drivers side by side."),
     "doctor": ("sim.cli.doctor", "Say what this machine can do, and what to install for the rest."),
     "daemon": ("sim.cli.daemon", "Be the process that keeps images and containers, and serves Docker's API."),
-    "predict": ("sim.cli.predict", "Predict what a stack becomes, then see what the real union did."),
-    "lesson": ("sim.cli.lesson", "Lessons with exercises that check themselves."),
     "explore": ("sim.cli.explore", "Look around in the layers of an image, a container, a file or directories."),
     # the most used
     "run": ("sim.cli.commands.run:run", "Create and run a new container from an image"),
