@@ -6,6 +6,7 @@ namespace of one's own. Nothing is recorded: the kernel tells nobody.
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from fusefs import syscalls
@@ -16,6 +17,10 @@ from fusefs.stack import Options, Redirect, Stack
 __all__ = ["mount_overlay"]
 
 _REDIRECT = {Redirect.ON: "on", Redirect.FOLLOW: "follow", Redirect.NOFOLLOW: "nofollow"}
+
+#: Bytes of all layers' names together up to which they are told as they are: mount(2) takes a page of options, and cuts
+#: off what is more without a word. There have to be the names of upper and work directory in it as well.
+_ROOM = 1500
 
 
 def _escape(path: os.PathLike[str]) -> str:
@@ -33,7 +38,22 @@ def mount_overlay(stack: Stack, mountpoint: os.PathLike[str], options: Options) 
     """
     if options.marks is Format.OCI:
         raise MountError("the kernel's overlayfs cannot read the marks 'oci'; convert the layers or use another driver")
-    settings = [f"lowerdir={':'.join(_escape(path) for path in stack.lower)}"]
+    lower = ":".join(_escape(path) for path in stack.lower)
+    with contextlib.ExitStack() as held:
+        if len(os.fsencode(lower)) > _ROOM:
+            lower = ":".join(_by_descriptor(path, held) for path in stack.lower)
+        _mount(f"lowerdir={lower}", stack, mountpoint, options)
+
+
+def _by_descriptor(path: os.PathLike[str], held: contextlib.ExitStack) -> str:
+    """Return a short name of a directory, good as long as `held` is: the kernel resolves it in this process."""
+    descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    held.callback(os.close, descriptor)
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _mount(lower: str, stack: Stack, mountpoint: os.PathLike[str], options: Options) -> None:
+    settings = [lower]
     flags = 0
     if stack.upper is not None and stack.work is not None:
         settings += [f"upperdir={_escape(stack.upper)}", f"workdir={_escape(stack.work)}"]

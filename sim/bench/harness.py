@@ -66,6 +66,12 @@ class _Arena:
     layers: tuple[Path, ...]
     spots: tuple[Spot, ...]
 
+    @property
+    def words(self) -> str:
+        """What it is called."""
+        layers = f"{self.depth} layer{'s' if self.depth > 1 else ''}"
+        return f"{layers} on {self.filesystem.name}, durability {self.durability}"
+
 
 def measure(
     plan: Plan, drivers: Sequence[Driver], *, base: Path | None = None, progress: Progress = lambda _: None,
@@ -157,6 +163,7 @@ class Harness:
         self._progress = progress
         self._missing: dict[str, str] = {one.what: one.why for one in missing}
         self._dead: dict[str, str] = {}
+        self._refused: set[tuple[str, str]] = set()
         self._samples: dict[tuple[Case, str], _Samples] = {}
         self._counts: dict[Case, Spot] = {}
         self._filesystems: dict[str, str] = {}
@@ -197,8 +204,7 @@ class Harness:
 
     def _where(self, number: int, arena: _Arena) -> str:
         of = f"round {number} of {self.plan.rounds}" if number else "warming up"
-        layers = f"{arena.depth} layer{'s' if arena.depth > 1 else ''}"
-        return f"{of}: {len(arena.spots)} cases on {arena.filesystem.name}, {layers}, durability {arena.durability}"
+        return f"{of}: {len(arena.spots)} case{'s' if len(arena.spots) > 1 else ''}, {arena.words}"
 
     # Making what is measured on
 
@@ -255,11 +261,11 @@ class Harness:
     def _arena(self, made: Filesystem, depth: int, durability: str, cases: Sequence[Case]) -> _Arena:
         where = made.root / f"layers-{depth}-{durability}"
         layers = tuple(where / f"l{number}" for number in range(depth, 0, -1))
+        where.mkdir()
+        if made.no_cow:  # what is made in it from now on takes it over
+            places.refuse_clones(where)
         for layer in layers:
-            layer.mkdir(parents=True)
-        if made.no_cow:
-            with contextlib.suppress(Unavailable):
-                places.refuse_clones(where)
+            layer.mkdir()
         spots = []
         for case in cases:
             work = self.plan.workload(case)
@@ -286,9 +292,13 @@ class Harness:
             stack.callback(places.clear, where)
             sessions: dict[str, Session] = {}
             for driver in self._random.sample(self.drivers, len(self.drivers)):
-                if driver.name not in self._dead:
-                    with self._excused(driver.name, ""):
-                        sessions[driver.name] = self._open(driver, arena, where, stack)
+                if driver.name in self._dead or (driver.name, arena.words) in self._refused:
+                    continue
+                try:
+                    sessions[driver.name] = self._open(driver, arena, where, stack)
+                except (OSError, FusefsError, BenchError) as error:
+                    self._refused.add((driver.name, arena.words))
+                    self._missing[f"{driver.name}: {arena.words}"] = f"it cannot be mounted: {_reason(error)}"
             todo = [(spot, name) for spot in arena.spots for name in sessions if number or self._short(spot.case)]
             self._random.shuffle(todo)
             for spot, name in todo:
@@ -391,8 +401,6 @@ class Harness:
         except (OSError, FusefsError, BenchError) as error:
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 self._missing[f"{driver}: {case}"] = "no room was left on the filesystem; use --place DIR"
-            elif not case:
-                self._dead[driver] = self._missing[driver] = f"it cannot be mounted: {_reason(error)}"
             elif isinstance(error, Stopped) or (session is not None and not session.alive()):
                 why = f"it failed in {case}: {_reason(error)}; what it did until then is kept"
                 self._dead[driver] = self._missing[driver] = why

@@ -8,15 +8,19 @@ cheaper, above it time is proportional to size. Functions only; any thread.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sim.bench.result import Case, Result, Series
-from sim.bench.stats import bootstrap, median
+from sim.bench.stats import CONFIDENCE, median
 
 __all__ = ["Fit", "fit", "fit_points", "fits"]
 
 Point = tuple[int, float]
+
+#: How often samples are drawn again for an interval.
+_TIMES = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +113,7 @@ def fit(series: Sequence[Series]) -> Fit | None:
     if len({size for size, _ in medians}) < 3:
         return None
     fixed, each = fit_points(medians)
-    everything = [(one.case.size, seconds) for one in chosen for seconds in one.seconds]
-
-    def part(index: int) -> tuple[float, float]:
-        def measure(drawn: Sequence[Point]) -> float:
-            return fit_points(drawn)[index] if len({size for size, _ in drawn}) > 1 else (fixed, each)[index]
-
-        return bootstrap(everything, measure, times=200)
-
-    slow, fast = part(1)[::-1]
+    fixed_range, each_range = _ranges(chosen)
     errors = [(abs(fixed + size * each - seconds) / seconds, size) for size, seconds in medians]
     out = []
     for index, (size, seconds) in enumerate(medians):
@@ -132,13 +128,25 @@ def fit(series: Sequence[Series]) -> Fit | None:
         ),
         fixed=fixed,
         bandwidth=_inverse(each),
-        fixed_range=part(0),
-        bandwidth_range=(_inverse(slow), _inverse(fast)),
+        fixed_range=fixed_range,
+        bandwidth_range=(_inverse(each_range[1]), _inverse(each_range[0])),
         error=median([error for error, _ in errors]),
         worst=max(errors),
         held_out=median(out),
         sizes=tuple(size for size, _ in medians),
     )  # fmt: skip
+
+
+def _ranges(series: Sequence[Series]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the intervals of both numbers: the samples of each size are drawn again, and their medians fitted."""
+    draw = random.Random(1)
+    found = []
+    for _ in range(_TIMES):
+        points = [(one.case.size, median(draw.choices(one.seconds, k=len(one.seconds)))) for one in series]
+        found.append(fit_points(points))
+    low, high = int(_TIMES * (1 - CONFIDENCE) / 2), int(_TIMES * (1 + CONFIDENCE) / 2)
+    fixed, each = sorted(one for one, _ in found), sorted(one for _, one in found)
+    return (fixed[low], fixed[high]), (each[low], each[high])
 
 
 def _inverse(each: float) -> float:

@@ -243,7 +243,9 @@ def _bars_data(result: Result, cases: Sequence[Case], title: str):  # type: igno
             time = series.time
             group.append(Bar(series.driver, time.value, time.low, time.high, note, series.driver == REFERENCE))
         groups.append((case_text(case), tuple(group)))
-    return Bars(title, f"{_note(result)} \u00d7: times the {REFERENCE}. {MARKS}.", tuple(groups))
+    there = any(bar.reference for _, group in groups for bar in group)
+    told = f" \u00d7: times {REFERENCE}, in the same rounds." if there else ""
+    return Bars(title, _note(result) + told, tuple(groups))
 
 
 # The page

@@ -27,7 +27,7 @@ def size_text(size: int) -> str:
     value, unit = float(size), 0
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1
-    return f"{value:.3g} {_UNITS[unit]}"
+    return f"{value:.0f} {_UNITS[unit]}" if value >= 1000 else f"{value:.3g} {_UNITS[unit]}"
 
 
 def seconds_text(seconds: float) -> str:
@@ -56,7 +56,7 @@ def case_text(case: Case, *, workload: bool = True) -> str:
         words.append(("sparse " if case.sparse else "") + size_text(case.size))
     if case.entries:
         words.append(f"{case.entries:,} entries")
-    if case.depth != 1:
+    if case.depth > 1:
         words.append(f"{case.depth} layers")
     if case.filesystem != "here":
         words.append(case.filesystem)
