@@ -129,7 +129,8 @@ def _give_up(spec: ProcessSpec, identity: Identity) -> None:
             syscalls.bounding_drop(number)
     try:
         try:
-            os.setgroups(identity.groups)
+            # The group itself too: a file that is closed to it must not open by its not being listed (CVE-2022-36109).
+            os.setgroups([identity.gid, *(group for group in identity.groups if group != identity.gid)])
         except PermissionError:
             if identity.groups:  # in a user namespace with a single group none can be set, nor need be
                 raise

@@ -39,7 +39,9 @@ _MIXED = (
 _INITIAL_USERS = 0xEFFFFFFD  #: number of the first user namespace's file (linux/proc_ns.h)
 _QUIET = sys.MOUNT_NOSUID | sys.MOUNT_NODEV | sys.MOUNT_NOEXEC
 _LINKS = (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"))
-_MORE_LINKS = (("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx"), ("core", "/proc/kcore"))
+_MORE_LINKS = (("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx"))
+#: What moby sets in a network of the container's own, so that ports below 1024 and ping need no privilege.
+_NETWORK_SYSCTLS = (("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647"))
 
 
 class Rootfs:
@@ -158,7 +160,8 @@ class Rootfs:
     def furnish(self) -> None:
         """Mount the kernel's filesystems, the devices and what the spec asks for; then mask and protect."""
         spec = self.spec
-        devices = sys.new_filesystem("tmpfs", {"mode": "755", "size": "65536k"}, sys.MOUNT_NOSUID)
+        flags = sys.MOUNT_NOSUID | sys.MOUNT_STRICTATIME
+        devices = sys.new_filesystem("tmpfs", {"mode": "755", "size": "65536k"}, flags)
         for target, tree in {**self._kernel, "/dev": devices}.items():
             # A link here would put the kernel's files where the image wants them (CVE-2019-19921).
             self._attach(tree, self._open(target, directory=True, links=False))
@@ -219,6 +222,8 @@ class Rootfs:
                 os.chmod(name, 0o666, dir_fd=directory)
         for name, text in (*_LINKS, *_MORE_LINKS):
             os.symlink(text, name, dir_fd=directory)
+        if os.path.exists("/proc/kcore"):
+            os.symlink("/proc/kcore", "core", dir_fd=directory)
         os.close(directory)
         options: dict[str, str | None] = {"mode": "0620", "ptmxmode": "0666"}
         if not self.mapped or any(m.inside <= 5 < m.inside + m.count for m in self.spec.gid_map):
@@ -268,16 +273,28 @@ class Rootfs:
         os.close(slave)
 
     def _write_sysctls(self) -> None:
+        given = {name.replace("/", ".") for name, _ in self.spec.sysctls}
+        if self.spec.namespaces.network in ("new", "user"):
+            for name, value in _NETWORK_SYSCTLS:
+                if name not in given:
+                    with contextlib.suppress(ContainerError):  # with few groups, or an old kernel, it is as it is
+                        self._write_sysctl(name, value)
         for name, value in self.spec.sysctls:
-            path = f"/proc/sys/{name.replace('.', '/')}"
-            try:
-                file = sys.open_in(self._root, path, os.O_WRONLY, sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_SYMLINKS)
-                if sys.filesystem_type(file) != _PROC_MAGIC:
-                    raise ContainerError(f"{path} is not of the kernel's /proc: somebody mounted over it")
-                os.write(file, value.encode())
-            except OSError as error:
-                raise ContainerError(f"cannot set sysctl {name}={value}: {error.strerror}") from error
-            os.close(file)
+            self._write_sysctl(name, value)
+
+    def _write_sysctl(self, name: str, value: str) -> None:
+        path = f"/proc/sys/{name.replace('.', '/')}"
+        file = -1
+        try:
+            file = sys.open_in(self._root, path, os.O_WRONLY, sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_SYMLINKS)
+            if sys.filesystem_type(file) != _PROC_MAGIC:
+                raise ContainerError(f"{path} is not of the kernel's /proc: somebody mounted over it")
+            os.write(file, value.encode())
+        except OSError as error:
+            raise ContainerError(f"cannot set sysctl {name}={value}: {error.strerror}") from error
+        finally:
+            if file >= 0:
+                os.close(file)
 
     def _make_cwd(self) -> None:
         if self.spec.cwd != "/":
