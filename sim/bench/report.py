@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from sim.bench.model import Fit, fits
 from sim.bench.noise import Verdict
-from sim.bench.registry import WORKLOADS
 from sim.bench.result import Case, Result, Series
 from sim.bench.tables import MARKS, Table, case_text, missing_lines, ratio_text, seconds_text, size_text, table
+from sim.bench.workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,7 +132,7 @@ def _by_size(result: Result) -> Iterator[tuple[str, Curves]]:
 
     models = {(one.driver, one.case): one for one in fits(result)}
     for case, group in _groups(result, "size").items():
-        if WORKLOADS[case.workload].group != "copy-up" or len({one.case.size for one in group}) < 3:
+        if _group(case) != "copy-up" or len({one.case.size for one in group}) < 3:
             continue
         curves, shown = [], []
         for driver, series in _by_driver(group).items():

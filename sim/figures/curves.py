@@ -123,6 +123,7 @@ def curves(data: Curves, *, theme: Theme = LIGHT) -> Figure:
     heading(words, theme, 0.35, high - 0.22, data.title, data.subtitle, 8.9)
     axes.set_xscale("log", base=2 if data.x_unit == "bytes" else 10)
     axes.set_yscale("log")
+    _limits(axes, shown)
     ends: list[tuple[float, str, str, str]] = []
     for index, curve in enumerate(shown):
         color, marker, dashes = series_style(index)
@@ -134,7 +135,6 @@ def curves(data: Curves, *, theme: Theme = LIGHT) -> Figure:
             elinewidth=1.0, capsize=2.5, zorder=3,
         )  # fmt: skip
         ends.append((ys[-1], curve.name, color, marker))
-    _limits(axes, shown)
     if data.diagonal:
         low, top = axes.get_xlim()
         axes.plot([low, top], [low, top], color=theme.muted, lw=1.3, ls=":", zorder=1, scalex=False, scaley=False)

@@ -15,7 +15,7 @@ from sim.bench.session import Driver, Layout, PlainSession, Session
 
 
 class Clock:
-    """Time that passes when somebody says so. Each look takes as long as fixed work does, which is so always as fast."""
+    """Time that passes when somebody says so. A look takes what fixed work does: that is always as fast."""
 
     def __init__(self) -> None:
         self.now = 0
