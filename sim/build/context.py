@@ -24,10 +24,13 @@ from sim.build.paths import join, resolve
 from sim.build.source import Source
 from sim.build.untar import extract, first_member
 from sim.build.values import BuildOptions, Output
-from sim.images.compression import decompress
+from sim.images.compression import LARGEST_LAYER, decompress
 from sim.images.errors import ContentError
 
 __all__ = ["Context", "opened"]
+
+#: Most bytes that a context may unpack to.
+LARGEST_CONTEXT = LARGEST_LAYER
 
 _CHUNK = 1 << 18
 _IGNORE = ".dockerignore"
@@ -105,7 +108,15 @@ def _unpacked(chunks: Iterable[bytes], place: Path, check: Callable[[], object],
     sums: dict[str, str] = {}
     try:
         with UnionFS((), upper, work) as tree:
-            extract(tree, "/", decompress(chunks), owners=False, devices=False, hashes=sums, check=check)
+            extract(
+                tree,
+                "/",
+                decompress(chunks, limit=LARGEST_CONTEXT),
+                owners=False,
+                devices=False,
+                hashes=sums,
+                check=check,
+            )
     except ContentError as error:
         raise BuildError(f"Error processing tar file(exit status 1): {error}") from None
     tree = stack.enter_context(UnionFS([upper]))

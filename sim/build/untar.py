@@ -30,6 +30,7 @@ MOST_MEMBERS = 2_000_000
 _CHUNK = 1 << 18
 _EARLIEST, _LATEST = -(1 << 31) * 1_000_000_000, ((1 << 33) - 1) * 1_000_000_000
 _XATTR = "SCHILY.xattr."
+_DAMAGED = (tarfile.TarError, ValueError, OverflowError, EOFError, ContentError)
 #: moby unpacks in a child process, whose status is part of the text.
 _FAILED = "Error processing tar file(exit status 1): "
 
@@ -67,7 +68,7 @@ def _members(chunks: Iterable[bytes]) -> Iterator[tuple[tarfile.TarInfo, tarfile
                     raise BuildError(f"more than {MOST_MEMBERS} members, the most that a tar may have")
                 yield member, tar
                 del tar.__dict__["members"][:]  # it would remember them all
-    except (tarfile.TarError, ValueError, OverflowError, EOFError, ContentError) as error:
+    except _DAMAGED as error:
         raise BuildError(f"{_FAILED}{error}") from None
 
 
@@ -133,7 +134,7 @@ def extract(
     run = _Extraction(tree, top, owners, devices)
     for member, tar in _members(chunks):
         check()
-        try:
+        try:  # what a member holds is read here
             digest = run.take(member, tar, hashed=hashes is not None)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE):
@@ -141,6 +142,8 @@ def extract(
             raise BuildError(
                 f"{_FAILED}{_call(member)} {join(member.name)}: {(error.strerror or '').lower()}"
             ) from None
+        except _DAMAGED as error:
+            raise BuildError(f"{_FAILED}{error}") from None
         if hashes is not None and digest is not None:
             hashes[join(member.name)[1:]] = digest
     run.finish()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sim.build import BuildError
 from sim.images import Store, load
 from tests.dockerd import ReferenceEngine
 from tests.sim.build.corpus import CASES
-from tests.sim.build.worlds import Builds, Case, Made, context, made, normal, without_base
+from tests.sim.build.worlds import Builds, Case, Made, by_engine, context, made, normal, without_base
 
 #: Where ours says it otherwise, with the reason; the first is the reference's.
 OTHERWISE = {
@@ -24,12 +25,15 @@ OTHERWISE = {
 }
 
 
-@pytest.fixture(scope="session")
-def reference(reference_engine: ReferenceEngine) -> Iterator[docker.DockerClient]:
-    reference_engine.busybox()
-    client = reference_engine.client()
-    yield client
-    client.close()
+@pytest.fixture(scope="module")
+def reference(
+    reference_engine: ReferenceEngine, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, Future[Made]]]:
+    def make(client: docker.DockerClient, case: Case) -> Made:
+        return by_reference(client, case, tmp_path_factory.mktemp("case"))
+
+    with by_engine(reference_engine, request, "case", make) as results:
+        yield results
 
 
 def by_reference(client: docker.DockerClient, case: Case, place: Path) -> Made:
@@ -83,8 +87,8 @@ def hashless(step: tuple[str, str, bool], case: Case) -> tuple[str, str, bool]:
 
 @pytest.mark.usefixtures("overlayfs")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_ours_is_the_reference_s(reference: docker.DockerClient, builds: Builds, case: Case, tmp_path: Path) -> None:
-    theirs = without_base(by_reference(reference, case, tmp_path))
+def test_ours_is_the_reference_s(reference: Mapping[str, Future[Made]], builds: Builds, case: Case) -> None:
+    theirs = without_base(reference[case.name].result())
     ours = without_base(by_ours(builds, case))
     error = theirs.error
     if case.name in OTHERWISE:

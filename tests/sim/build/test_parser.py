@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -12,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.build import parser
-from sim.build.errors import BuildError, DockerfileError
+from sim.build.errors import DockerfileError
 from sim.build.instructions import OnBuild, Run, Transfer, stages_of
 from sim.build.parser import escape_of, parse
 from sim.build.quoting import duration, parse_duration, quote, quote_list
 
 
 def test_instructions_come_with_their_lines() -> None:
-    found = parse("# escape=`\n\nFROM a\nRUN one `\n  two\n\nCMD [\"x\"]\n")
+    found = parse('# escape=`\n\nFROM a\nRUN one `\n  two\n\nCMD ["x"]\n')
     assert [(each.name, each.line, each.last_line) for each in found.instructions] == [
         ("from", 3, 3),
         ("run", 4, 5),
@@ -73,10 +74,8 @@ def test_many_threads_may_parse() -> None:
 @settings(max_examples=200)
 @given(st.text(max_size=200))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
-    try:
+    with contextlib.suppress(DockerfileError):
         stages_of(parse(text).instructions)
-    except BuildError as error:
-        assert "\n" not in str(error)[:20]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +134,7 @@ def test_durations(text: str, nanoseconds: int, shown: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "5", "s", "5x", "-", "1..2s"])
 def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(ValueError, match="^time: "):
+    with pytest.raises(ValueError, match=r"^time: "):
         parse_duration(text)
 
 

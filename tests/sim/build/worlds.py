@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import re
 import stat
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import docker
+import pytest
 
 from sim.build import BuildError, BuildMessage, BuildOptions, BuildResult, LocalRunner, MessageKind, build
 from sim.images import Image, Store
 from sim.images.documents import nanoseconds
 from sim.images.pack import walk
+from tests.dockerd import ReferenceEngine
 
 #: The time of all files in a context, in seconds.
 THEN = 1_600_000_000
@@ -110,6 +116,36 @@ _ID = re.compile(r"\b[0-9a-f]{12}\b|sha256:[0-9a-f]{64}")
 def normal(text: str) -> str:
     """Return a text without IDs."""
     return _ID.sub("ID", text)
+
+
+_Value = TypeVar("_Value")
+
+
+@contextlib.contextmanager
+def by_engine(
+    engine: ReferenceEngine,
+    request: pytest.FixtureRequest,
+    parameter: str,
+    make: Callable[[docker.DockerClient, Any], _Value],
+) -> Iterator[Mapping[str, Future[_Value]]]:
+    """Have the reference engine do what the selected tests of a module compare with: all at once, it waits a lot.
+
+    Parameters
+    ----------
+    parameter
+        The tests' parameter, which has a `name`.
+    make
+        Called with a client and the parameter's value.
+    """
+    engine.busybox()
+    client = docker.DockerClient(base_url=engine.address, version="auto", timeout=120, max_pool_size=8)
+    wanted: list[Any] = [
+        item.callspec.params[parameter]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and request.fixturename in item.fixturenames and item.path == request.path
+    ]
+    with contextlib.closing(client), ThreadPoolExecutor(6) as pool:
+        yield {value.name: pool.submit(make, client, value) for value in wanted}
 
 
 class Builds:
