@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from sim.build.builder import build, collect
 from sim.build.errors import BuildError
-from sim.build.local import LocalRunner, Network
+from sim.build.local import LocalRunner
+from sim.build.networks import Network
 from sim.build.parser import end_parser
 from sim.build.values import BuildOptions, BuildResult, Output
 from sim.engine.errors import EngineError

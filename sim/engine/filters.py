@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sim.engine.errors import BadParameterError
+from sim.engine.times import moment
 
 __all__ = ["Filters"]
 
@@ -90,6 +91,20 @@ class Filters:
         if all(value in ("0", "false", "False", "FALSE", "f", "F") for value in found):
             return False
         raise BadParameterError(f"invalid filter '{key}=[{' '.join(found)}]'")
+
+    def until(self) -> int | None:
+        """Return the moment of the filter `until`, in nanoseconds since the epoch; None where there is none.
+
+        Raises
+        ------
+        BadParameterError
+            It is no moment, or there are several.
+        """
+        if "until" not in self:
+            return None
+        if len(self["until"]) > 1:
+            raise BadParameterError("more than one until filter specified")
+        return moment(self["until"][0])
 
     def matches_labels(self, labels: Mapping[str, str], key: str = "label") -> bool:
         """Tell whether labels fit: each `name` must be there, each `name=value` must be so."""

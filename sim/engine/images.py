@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from sim.engine.errors import BadParameterError, NotFoundError
 from sim.engine.filters import Filters
-from sim.engine.times import moment
 from sim.images import (
     Image,
     ImagesError,
@@ -95,7 +94,7 @@ class Images:
                 dangling=wanted.truth("dangling"),
                 since=self.get(wanted["since"][0]) if "since" in wanted else None,
                 before=self.get(wanted["before"][0]) if "before" in wanted else None,
-                until=moment(wanted["until"][0]) if "until" in wanted else None,
+                until=wanted.until(),
                 label=wanted["label"],
                 without_label=wanted["label!"],
             )

@@ -52,7 +52,13 @@ class Joining:
             attached = dict(record.attached)
             if state.running and not state.restarting:
                 found = self._owner.engine.networks.connect(
-                    record.id, state.pid, network, wish, name=record.name, hostname=record.config.hostname
+                    record.id,
+                    state.pid,
+                    network,
+                    wish,
+                    name=record.name,
+                    hostname=record.config.hostname,
+                    servers=record.host_config.dns,
                 )
                 attached[found.name] = found.settings
             elif network in record.networks:

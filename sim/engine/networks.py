@@ -1,32 +1,24 @@
 """Networks: which there are, and who is on them.
 
-Decided here and only here: what a network is, which three there always are, and what is refused about creating and
-removing one. What a container gets on a network is decided in `sim.engine.attachments`. Any thread may call.
+Decided here and only here: how networks are kept and found, and when one may be removed. What a network is is decided
+in `sim.engine.networkrules`, what a container gets on one in `sim.engine.attachments`. Any thread may call.
 """
 
 from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from sim.engine.addresses import Pool, automatic_pool, checked_pools
-from sim.engine.attachments import Attachment, Attachments, Endpoint
-from sim.engine.errors import (
-    NOT_A_MANAGER,
-    BadParameterError,
-    ConflictError,
-    EngineError,
-    ForbiddenError,
-    NotFoundError,
-    NotImplementedHereError,
-    UnavailableError,
-)
+from sim.engine.attachments import Attachments
+from sim.engine.endpoints import Attachment
+from sim.engine.errors import BadParameterError, ConflictError, EngineError, ForbiddenError, NotFoundError
 from sim.engine.filters import Filters
-from sim.engine.times import moment
+from sim.engine.networkrules import BRIDGE_NAME, PREDEFINED, Network, NetworkRequest, check_request, matches
 from sim.images.documents import nanoseconds, now
 
 if TYPE_CHECKING:
@@ -34,66 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Network", "NetworkRequest", "Networks"]
 
-#: Name -> driver of those that are always there.
-PREDEFINED = {"bridge": "bridge", "host": "host", "none": "null"}
-
 _FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
 _PRUNE_FILTERS = ("label", "label!", "until")
-_MTU = "com.docker.network.driver.mtu"
-_BRIDGE_NAME = "com.docker.network.bridge.name"
-
-
-class Network(msgspec.Struct, frozen=True):
-    """A network.
-
-    Attributes
-    ----------
-    pools
-        Its subnets; none for the drivers host and null.
-    automatic
-        Whether the subnet was chosen for it, so that another may be chosen as long as nobody is on it.
-    bridge
-        The interface, while it is there.
-    endpoints
-        Who is on it, by the ID of the container.
-    """
-
-    id: str
-    name: str
-    driver: str
-    created: str
-    pools: tuple[Pool, ...] = ()
-    automatic: bool = False
-    internal: bool = False
-    attachable: bool = False
-    options: dict[str, str] = msgspec.field(default_factory=dict)
-    ipam_options: dict[str, str] | None = None
-    labels: dict[str, str] = msgspec.field(default_factory=dict)
-    bridge: str = ""
-    endpoints: dict[str, Endpoint] = msgspec.field(default_factory=dict)
-
-    @property
-    def predefined(self) -> bool:
-        """Whether it is one of those that are always there."""
-        return self.name in PREDEFINED
-
-
-class NetworkRequest(msgspec.Struct, frozen=True):
-    """What a client wants of a new network."""
-
-    name: str
-    driver: str = "bridge"
-    pools: tuple[Pool, ...] = ()
-    internal: bool = False
-    attachable: bool = False
-    ipv6: bool = False
-    options: dict[str, str] = msgspec.field(default_factory=dict)
-    ipam_driver: str = "default"
-    ipam_options: dict[str, str] | None = None
-    labels: dict[str, str] = msgspec.field(default_factory=dict)
-    ingress: bool = False
-    scope: str = ""
-    config_only: bool = False
 
 
 class Networks:
@@ -121,8 +55,8 @@ class Networks:
                 "com.docker.network.bridge.enable_icc": "true",
                 "com.docker.network.bridge.enable_ip_masquerade": "true",
                 "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
-                _BRIDGE_NAME: "layerlab0",
-                _MTU: "1500",
+                BRIDGE_NAME: "layerlab0",
+                "com.docker.network.driver.mtu": "1500",
             }
         return Network(secrets.token_hex(32), name, driver, now(), pools, bool(pools), options=options)
 
@@ -197,7 +131,7 @@ class Networks:
         return [
             network
             for network in networks
-            if _matches(network, wanted)
+            if matches(network, wanted)
             and (unused is None or unused is not (network.predefined or bool(network.endpoints)))
         ]
 
@@ -217,7 +151,7 @@ class Networks:
         ForbiddenError, BadParameterError, NotFoundError, NotImplementedHereError
             It cannot be made so.
         """
-        _check(wish)
+        check_request(wish)
         with self._lock:
             if any(network.name == wish.name for network in self._networks.values()):
                 raise ConflictError(f"network with name {wish.name} already exists")
@@ -270,7 +204,7 @@ class Networks:
         for key in filters.values:
             if key not in _PRUNE_FILTERS:
                 raise BadParameterError(f"invalid filter '{key}'")
-        before = until(filters)
+        before = filters.until()
         removed = []
         for network in self.all():
             if (
@@ -306,9 +240,10 @@ class Networks:
         *,
         name: str = "",
         hostname: str = "",
+        servers: Sequence[str] = (),
     ) -> Attachment:
         """Put a container that is about to start on a network; see `Attachments.attach`."""
-        return self._attachments.attach(container, network, wish or {}, name=name, hostname=hostname)
+        return self._attachments.attach(container, network, wish or {}, name=name, hostname=hostname, servers=servers)
 
     def attachments(self, container: str) -> list[Attachment]:
         """Return what a container has now on each of its networks."""
@@ -327,9 +262,12 @@ class Networks:
         *,
         name: str = "",
         hostname: str = "",
+        servers: Sequence[str] = (),
     ) -> Attachment:
         """Put a running container on one more network; see `Attachments.connect`."""
-        return self._attachments.connect(container, pid, network, wish or {}, name=name, hostname=hostname)
+        return self._attachments.connect(
+            container, pid, network, wish or {}, name=name, hostname=hostname, servers=servers
+        )
 
     def disconnect(self, container: str, pid: int, network: str) -> None:
         """Take a running container off a network; see `Attachments.disconnect`."""
@@ -342,60 +280,3 @@ class Networks:
     def restore(self, running: Iterable[str]) -> None:
         """Find again what a daemon before this one left; see `Attachments.restore`."""
         self._attachments.restore(running)
-
-
-def _matches(network: Network, wanted: Filters) -> bool:
-    checks: dict[str, Callable[[str], bool]] = {
-        "driver": lambda value: value == network.driver,
-        "name": lambda value: value in network.name,
-        "id": lambda value: network.id.startswith(value),
-        "scope": lambda value: value == "local",
-        "type": lambda value: (value == "builtin") is network.predefined,
-    }
-    return wanted.matches_labels(network.labels) and all(
-        any(check(value) for value in wanted[key]) for key, check in checks.items() if key in wanted
-    )
-
-
-def _check(wish: NetworkRequest) -> None:
-    """Refuse what cannot be made, in Docker's words."""
-    if not wish.name.strip():
-        raise BadParameterError("invalid network name: name is empty")
-    if wish.name in PREDEFINED or wish.name == "default":
-        raise ForbiddenError(f"operation is not permitted on predefined {wish.name} network ")
-    if wish.driver in ("host", "null"):
-        raise ForbiddenError(f'only one instance of "{wish.driver}" network is allowed')
-    if wish.driver != "bridge":
-        raise NotFoundError(
-            f'could not find plugin {wish.driver} in v1 plugin registry: plugin "{wish.driver}" not found'
-        )
-    if wish.ipam_driver not in ("", "default"):
-        raise NotFoundError(
-            f'could not find plugin {wish.ipam_driver} in v1 plugin registry: plugin "{wish.ipam_driver}" not found'
-        )
-    if wish.ingress or wish.scope == "swarm":
-        raise UnavailableError(NOT_A_MANAGER)
-    if wish.ipv6:
-        raise NotImplementedHereError("networks here have IPv4 addresses only: leave out --ipv6")
-    if wish.config_only:
-        raise NotImplementedHereError("networks that hold a configuration only are not made here")
-    if (mtu := wish.options.get(_MTU)) is not None and not mtu.isdigit():
-        raise BadParameterError(f'failed to parse {_MTU} value: {mtu} (strconv.Atoi: parsing "{mtu}": invalid syntax)')
-    bridge = wish.options.get(_BRIDGE_NAME, "")
-    if len(bridge) > 15 or "/" in bridge or bridge.strip() != bridge:
-        raise BadParameterError(f"invalid bridge name {bridge!r}: an interface's name has at most 15 characters")
-
-
-def until(filters: Filters) -> int | None:
-    """Return the moment of a filter `until`, in nanoseconds; None where there is none.
-
-    Raises
-    ------
-    BadParameterError
-        It is no time, or there are several.
-    """
-    if "until" not in filters:
-        return None
-    if len(filters["until"]) > 1:
-        raise BadParameterError("more than one until filter specified")
-    return moment(filters["until"][0])

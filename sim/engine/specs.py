@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sim.engine.attachments import Attachment
 from sim.engine.checking import parse_size, security_options
+from sim.engine.endpoints import Attachment
 from sim.engine.errors import BadParameterError
 from sim.engine.model import Config, HostConfig, MountPoint, Record
 from sim.engine.mountwishes import parse_tmpfs, subdirectory

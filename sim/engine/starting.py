@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from sim.engine.attachments import Attachment
 from sim.engine.container import Container, PendingStream
+from sim.engine.endpoints import Attachment
 from sim.engine.errors import BadParameterError, ConflictError, EngineError, NotFoundError, NotModifiedError
 from sim.engine.health import HealthCheck
 from sim.engine.model import Record
@@ -200,7 +200,12 @@ class Starting:
         found = []
         for network, wish in record.networks.items():
             attachment = self._engine.networks.attach(
-                record.id, network, wish, name=record.name, hostname=record.config.hostname
+                record.id,
+                network,
+                wish,
+                name=record.name,
+                hostname=record.config.hostname,
+                servers=record.host_config.dns,
             )
             for warning in attachment.warnings:
                 _log.warning("container %s: %s", record.short_id, warning)
