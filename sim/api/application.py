@@ -21,6 +21,7 @@ COLLECTIONS = (
     "system",
     "containers",
     "attach",
+    "archive",
     "execs",
     "volumes",
     "networks",

@@ -175,6 +175,8 @@ class Streamed:
     late
         Whether the head is sent with the first bit only, not at once: an exception before that becomes an answer with
         its own status, as if nothing had been begun.
+    give_up
+        Called instead of `produce` where it is not needed, or the client has gone before it was answered.
     """
 
     produce: Callable[[Write], object]
@@ -182,6 +184,7 @@ class Streamed:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     late: bool = False
+    give_up: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,11 +256,15 @@ class _Connection:
     def _stream(self, answer: Streamed, bodyless: bool) -> bool:
         """Send an answer bit by bit; tell whether it came to its end."""
         head: list[h11.Event] = [self._head(answer, [(b"Transfer-Encoding", b"chunked")])]
-        if bodyless:
-            self._send(*head, h11.EndOfMessage())
-            return True
-        if not answer.late:
-            self._send(head.pop())
+        with contextlib.ExitStack() as undo:
+            if answer.give_up is not None:
+                undo.callback(answer.give_up)
+            if bodyless:
+                self._send(*head, h11.EndOfMessage())
+                return True
+            if not answer.late:
+                self._send(head.pop())
+            undo.pop_all()
 
         def write(data: bytes | memoryview) -> None:
             if data:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from sim.engine.archive import Archive
 from sim.engine.container import Container
 from sim.engine.ending import Ending
 from sim.engine.errors import BadParameterError, ConflictError, EngineError, NotFoundError
@@ -80,6 +81,7 @@ class Containers:
         self.looking = Looking(self)
         self.figures = Figures(self)
         self.logs = Logs(self)
+        self.archive = Archive(self)
 
     # -- what there is
 

@@ -56,6 +56,7 @@ class Rootfs:
             place.mkdir(exist_ok=True, mode=0o711)
         self._lock = threading.Lock()
         self._views: dict[str, int] = {}
+        self._mounting: dict[str, threading.RLock] = {}
         self._driver = ""
 
     @property
@@ -135,10 +136,18 @@ class Rootfs:
         FusefsError
             It cannot be mounted; the text says why.
         """
+        with self._one_at_a_time(record.id):
+            if not self._views.get(record.id):
+                self._mount(record)
+            self._views[record.id] = self._views.get(record.id, 0) + 1
+        return self.merged(record.id)
+
+    def _one_at_a_time(self, container: str) -> threading.RLock:
+        """Return the lock under which a container's view is mounted and unmounted."""
         with self._lock:
-            if self._views.get(record.id):
-                self._views[record.id] += 1
-                return self.merged(record.id)
+            return self._mounting.setdefault(container, threading.RLock())
+
+    def _mount(self, record: Record) -> None:
         place = self.directory(record.id)
         merged = place / "merged"
         lowers, names = self.lowers(record)
@@ -154,9 +163,6 @@ class Rootfs:
             log=place / "mount.log" if record.driver != "overlayfs" else None,
             start=fork_mount,
         )
-        with self._lock:
-            self._views[record.id] = 1
-        return merged
 
     def _level(self, record: Record) -> Level:
         wanted = record.labels.get(JOURNAL) or next(
@@ -169,16 +175,21 @@ class Rootfs:
 
     def unmount(self, container: str) -> None:
         """Give a view back; the last one to do so unmounts it, and its journal is complete then."""
-        with self._lock:
+        with self._one_at_a_time(container):
             left = self._views.get(container, 0) - 1
             if left > 0:
                 self._views[container] = left
                 return
             self._views.pop(container, None)
-        self.clear(container)
+            self._unmount(container)
 
     def clear(self, container: str) -> None:
         """Unmount whatever is mounted for a container."""
+        with self._one_at_a_time(container):
+            self._views.pop(container, None)
+            self._unmount(container)
+
+    def _unmount(self, container: str) -> None:
         merged = self.merged(container)
         while find_mount(merged) is not None:
             try:
@@ -192,8 +203,7 @@ class Rootfs:
         """Take over the mount of a running container that another daemon made; tell whether it is there."""
         if find_mount(self.merged(container)) is None:
             return False
-        with self._lock:
-            self._views[container] = 1
+        self._views[container] = 1
         return True
 
     @contextlib.contextmanager
@@ -216,6 +226,8 @@ class Rootfs:
             Something of it cannot be removed.
         """
         self.clear(container)
+        with self._lock:
+            self._mounting.pop(container, None)
         try:
             shutil.rmtree(self.directory(container))
         except FileNotFoundError:

@@ -18,7 +18,7 @@ from sim.images.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind
 from sim.images.errors import LayerTarError
 from sim.images.tarwrite import TarWriter
 
-__all__ = ["pack", "walk"]
+__all__ = ["pack", "pack_name", "walk"]
 
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -70,6 +70,45 @@ def pack(
         if modified is not None and entry.modified > modified:
             entry = _at(entry, modified)
         writer.add(entry, _data(entry, file) if file >= 0 else None)
+    writer.finish()
+
+
+def pack_name(parent: int, name: bytes, shown: bytes, write: Callable[[bytes | memoryview], object]) -> None:
+    """Write one name of a directory, and what is below it, as a tar.
+
+    Parameters
+    ----------
+    parent
+        Descriptor of the directory. Nothing outside of it is reached, also where somebody changes it meanwhile.
+    name
+        The name in it; `.` is the directory itself.
+    shown
+        What it is called in the tar; `/` for a root whose members shall have absolute names, as Docker's client wants
+        them of a container's root.
+    write
+        As for `pack`.
+    """
+    from dataclasses import replace
+
+    writer = TarWriter(write)
+    before = shown + b"/" if shown.strip(b"/") else shown
+    walk_ = _Walk(False, frozenset())
+    status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if not stat.S_ISDIR(status.st_mode):
+        for entry, file in walk_._other(name, name, parent, status, marks.DirectoryMarks()):
+            writer.add(replace(entry, path=shown), _data(entry, file) if file >= 0 else None)
+        writer.finish()
+        return
+    root = os.open(name, _DIR_FLAGS, dir_fd=parent)
+    try:
+        writer.add(replace(walk_._entry(b"", os.fstat(root), b"/proc/self/fd/%d/." % root), path=shown))
+        for entry, file in walk_.directory(root):
+            if entry.path:
+                target = before + entry.target if entry.kind is Kind.HARDLINK else entry.target
+                moved = replace(entry, path=before + entry.path, target=target)
+                writer.add(moved, _data(entry, file) if file >= 0 else None)
+    finally:
+        os.close(root)
     writer.finish()
 
 

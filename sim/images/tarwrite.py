@@ -53,6 +53,8 @@ class TarWriter:
         name = entry.path + b"/" if entry.kind is Kind.DIRECTORY else entry.path
         if not entry.path:
             name = b"./"
+        elif entry.path == b"/":
+            name = b"/"
         size = entry.size if entry.kind is Kind.FILE else 0
         if entry.extents is not None and entry.kind is Kind.FILE:
             stored = sum(length for _, length in entry.extents)

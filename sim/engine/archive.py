@@ -1,0 +1,227 @@
+"""Files in and out of a container (`cp`), and what is at a path of it.
+
+Decided here and only here: what a path means (the last name of one is not followed, unless a slash or a dot follows
+it), what is told of it, and what may not be written to. Any thread may call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sim.engine.container import Container
+from sim.engine.errors import BadParameterError, ForbiddenError, NotFoundError
+from sim.engine.placing import Placing
+from sim.engine.views import rooted
+from sim.images.pack import pack_name
+from sim.runtime import resolve_user
+from sim.runtime.syscalls import open_in
+
+if TYPE_CHECKING:
+    from sim.engine.containers import Containers
+
+__all__ = ["Archive", "PathStat", "go_mode"]
+
+_PATH = os.O_PATH | os.O_CLOEXEC
+_LARGEST_TABLE = 1 << 20
+
+#: Kinds and bits of a mode, and the bits that Go has for them (`io/fs.FileMode`).
+_KINDS = {
+    stat.S_IFDIR: 1 << 31,
+    stat.S_IFLNK: 1 << 27,
+    stat.S_IFBLK: 1 << 26,
+    stat.S_IFCHR: 1 << 26 | 1 << 21,
+    stat.S_IFIFO: 1 << 25,
+    stat.S_IFSOCK: 1 << 24,
+}
+_BITS = {stat.S_ISUID: 1 << 23, stat.S_ISGID: 1 << 22, stat.S_ISVTX: 1 << 20}
+
+
+def go_mode(mode: int) -> int:
+    """Return a mode as Go's libraries number it.
+
+    >>> go_mode(0o40755) == 0x80000000 | 0o755
+    True
+    """
+    found = (mode & 0o777) | _KINDS.get(stat.S_IFMT(mode), 0)
+    return found | sum(theirs for ours, theirs in _BITS.items() if mode & ours)
+
+
+@dataclass(frozen=True, slots=True)
+class PathStat:
+    """What is at a path: name, bytes, mode with Go's bits, nanoseconds since the epoch, where a symlink leads."""
+
+    name: str
+    size: int
+    mode: int
+    modified: int
+    target: str = ""
+
+
+class Archive:
+    """Carries files into and out of one engine's containers."""
+
+    def __init__(self, owner: Containers) -> None:
+        self._owner = owner
+
+    @contextlib.contextmanager
+    def _found(self, name: str, path: str) -> Iterator[tuple[Container, int, int, bytes, PathStat]]:
+        """Have container, root, directory and last name of a path, and what is there."""
+        if not path:
+            raise BadParameterError("bad parameter: pathcannot be empty")
+        container = self._owner.get(name)
+        absolute = _absolute(path)
+        with rooted(self._owner, container) as root:
+            above, last = posixpath.split(absolute)
+            try:
+                parent = open_in(root, above, os.O_RDONLY | os.O_DIRECTORY)
+            except OSError:
+                raise _missing(path, name) from None
+            try:
+                base = os.fsencode(last or ".")
+                try:
+                    status = os.stat(base, dir_fd=parent, follow_symlinks=False)
+                except OSError:
+                    raise _missing(path, name) from None
+                shown = posixpath.basename(absolute.rstrip("/")) or "/"
+                target = self._target(root, absolute) if stat.S_ISLNK(status.st_mode) else ""
+                found = PathStat(shown, status.st_size, go_mode(status.st_mode), status.st_mtime_ns, target)
+                yield container, root, parent, base, found
+            finally:
+                os.close(parent)
+
+    @staticmethod
+    def _target(root: int, path: str) -> str:
+        """Return the path in the container that a symlink leads to in the end; as far as it goes where that is not."""
+        at, left = "/", [part for part in path.split("/") if part not in ("", ".")]
+        for _ in range(255):
+            if not left:
+                return at
+            part = left.pop(0)
+            if part == "..":
+                at = posixpath.dirname(at)
+                continue
+            step = posixpath.join(at, part)
+            try:
+                parent = open_in(root, at, _PATH | os.O_DIRECTORY)
+                try:
+                    text = os.readlink(part, dir_fd=parent)
+                finally:
+                    os.close(parent)
+            except OSError:
+                at = step  # no symlink, or not there
+                continue
+            if text.startswith("/"):
+                at = "/"
+            left = [each for each in text.split("/") if each not in ("", ".")] + left
+        return at
+
+    def stat(self, name: str, path: str) -> PathStat:
+        """Tell what is at a path.
+
+        Raises
+        ------
+        NotFoundError
+            There is nothing.
+        """
+        with self._found(name, path) as (_, _, _, _, found):
+            return found
+
+    @contextlib.contextmanager
+    def reader(
+        self, name: str, path: str
+    ) -> Iterator[tuple[PathStat, Callable[[Callable[[bytes | memoryview], object]], None]]]:
+        """Have what is at a path, and a function that writes it as a tar."""
+        with self._found(name, path) as (container, _, parent, base, found):
+            shown = os.fsencode(found.name)
+
+            def write(sink: Callable[[bytes | memoryview], object]) -> None:
+                pack_name(parent, base, shown, sink)
+
+            yield found, write
+            self._owner.tell(container, "archive-path")
+
+    def extract(
+        self, name: str, path: str, chunks: Iterable[bytes], *, keeps_kind: bool = False, own: bool = False
+    ) -> None:
+        """Put the members of a tar into a directory.
+
+        Parameters
+        ----------
+        keeps_kind
+            Put no directory where there is something else, and nothing else where there is one.
+        own
+            All belongs to the container's user, whatever the tar says.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such directory.
+        BadParameterError
+            It is no directory; a member may not go where it wants.
+        ForbiddenError
+            It is not writable in the container either.
+        """
+        if not path:
+            raise BadParameterError("bad parameter: pathcannot be empty")
+        container = self._owner.get(name)
+        absolute = posixpath.normpath(_absolute(path))
+        with rooted(self._owner, container) as root:
+            try:
+                place = open_in(root, absolute, _PATH)
+            except OSError:
+                raise _missing(path, name) from None
+            try:
+                if not stat.S_ISDIR(os.fstat(place).st_mode):
+                    raise BadParameterError("extraction point is not a directory")
+            finally:
+                os.close(place)
+            _check_writable(container, absolute)
+            owner = _user(root, container.record.config.user) if own else None
+            Placing(root, absolute, keeps_kind=keeps_kind, owner=owner).take(chunks)
+        self._owner.tell(container, "extract-to-dir")
+
+
+def _absolute(path: str) -> str:
+    """Return a path from the root, with the slash or dot at its end, which say that a symlink there is followed."""
+    cleaned = posixpath.normpath("/" + path.lstrip("/"))
+    if path.endswith("/.") or path == ".":
+        return posixpath.join(cleaned, ".")
+    return cleaned.rstrip("/") + "/" if path.endswith("/") else cleaned
+
+
+def _missing(path: str, name: str) -> NotFoundError:
+    return NotFoundError(f"Could not find the file {path} in container {name}")
+
+
+def _check_writable(container: Container, path: str) -> None:
+    record = container.record
+    for point in sorted(record.mounts, key=lambda each: len(each.destination), reverse=True):
+        if path == point.destination or path.startswith(point.destination.rstrip("/") + "/"):
+            if not point.rw:
+                raise ForbiddenError("mounted volume is marked read-only")
+            return
+    if record.host_config.readonly_rootfs:
+        raise ForbiddenError("container rootfs is marked read-only")
+
+
+def _user(root: int, wish: str) -> tuple[int, int]:
+    """Return user and group that a container runs as."""
+    texts = []
+    for path in ("/etc/passwd", "/etc/group"):
+        try:
+            fd = open_in(root, path, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                regular = stat.S_ISREG(os.fstat(fd).st_mode)
+                texts.append(os.read(fd, _LARGEST_TABLE).decode(errors="replace") if regular else "")
+            finally:
+                os.close(fd)
+        except OSError:
+            texts.append("")
+    found = resolve_user(wish, texts[0], texts[1])
+    return found.uid, found.gid

@@ -1,0 +1,191 @@
+"""Putting the members of a tar into a container's directory.
+
+Decided here and only here: where a member may go and what it replaces. Each member's directory is opened anew from the
+container's root, which no symlink and no `..` leads out of, and its last name is used alone, relative to it; so neither
+a tar nor a process in the container that changes directories meanwhile leads anywhere else. A `Placing` belongs to one
+thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterable
+
+from sim.engine.errors import BadParameterError, EngineError
+from sim.engine.views import make_directories
+from sim.images.compression import decompress
+from sim.images.entry import Entry, Kind
+from sim.images.tarread import TarReader
+from sim.images.unpack import remove_tree
+from sim.runtime.syscalls import open_in
+
+__all__ = ["Placing"]
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_EARLIEST, _LATEST = -(1 << 31) * 1_000_000_000, ((1 << 33) - 1) * 1_000_000_000
+
+
+class Placing:
+    """One tar, and the directory that it goes into.
+
+    Parameters
+    ----------
+    root
+        Descriptor of the container's root.
+    directory
+        The directory in it.
+    keeps_kind
+        Refuse to put a directory where there is something else, and the other way round.
+    owner
+        User and group of all that is made; None for what the tar says.
+    """
+
+    def __init__(
+        self, root: int, directory: str, *, keeps_kind: bool = False, owner: tuple[int, int] | None = None
+    ) -> None:
+        self._root, self._directory = root, directory.rstrip("/")
+        self._keeps_kind, self._owner = keeps_kind, owner
+        self._times: dict[str, int] = {}
+        self._parent: tuple[str, int] = ("", -1)
+
+    def take(self, chunks: Iterable[bytes]) -> None:
+        """Put all members in their places.
+
+        Raises
+        ------
+        BadParameterError
+            A member may not go where it wants.
+        LayerTarError
+            The tar is damaged.
+        OSError
+            The disk is full or fails.
+        """
+        try:
+            reader = TarReader(decompress(chunks))
+            for entry in reader:
+                if entry.path:
+                    self._put(entry, reader)
+            self._finish()
+        finally:
+            if self._parent[1] >= 0:
+                os.close(self._parent[1])
+
+    def _open(self, path: str) -> int:
+        """Return a descriptor of the directory that a member lies in; valid until the next call."""
+        if self._parent[1] >= 0:
+            if self._parent[0] == path:
+                return self._parent[1]
+            os.close(self._parent[1])
+            self._parent = ("", -1)
+        full = f"{self._directory}/{path}"
+        try:
+            found = open_in(self._root, full, _DIRECTORY)
+        except FileNotFoundError:
+            make_directories(self._root, full)
+            found = open_in(self._root, full, _DIRECTORY)
+        self._parent = (path, found)
+        return found
+
+    def _put(self, entry: Entry, reader: TarReader) -> None:
+        above, _, name = entry.path.rpartition(b"/")
+        shown = os.fsdecode(entry.path)
+        try:
+            parent = self._open(os.fsdecode(above))
+            self._make_room(parent, name, entry)
+            if entry.kind is Kind.DIRECTORY:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o700, dir_fd=parent)
+                self._times[shown] = entry.modified
+            elif entry.kind is Kind.FILE:
+                self._write(parent, name, entry, reader)
+            elif entry.kind is Kind.HARDLINK:
+                self._link(parent, name, entry)
+                return
+            elif entry.kind is Kind.SYMLINK:
+                os.symlink(entry.target, name, dir_fd=parent)
+            elif entry.kind is Kind.FIFO:
+                os.mkfifo(name, 0o600, dir_fd=parent)
+            else:
+                form = stat.S_IFCHR if entry.kind is Kind.CHARACTER else stat.S_IFBLK
+                os.mknod(name, form | 0o600, os.makedev(*entry.device), dir_fd=parent)
+            self._describe(parent, name, entry)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+                raise EngineError(f"{self._directory}/{shown}: {(error.strerror or '').lower()}") from None
+            raise BadParameterError(f"{self._directory}/{shown}: {(error.strerror or '').lower()}") from None
+
+    def _make_room(self, parent: int, name: bytes, entry: Entry) -> None:
+        """Remove what a member takes the place of."""
+        try:
+            there = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        was, becomes = stat.S_ISDIR(there.st_mode), entry.kind is Kind.DIRECTORY
+        place, above = f"{self._directory}/{os.fsdecode(entry.path)}", self._directory or "/"
+        if self._keeps_kind and was and not becomes:
+            raise BadParameterError(f'cannot overwrite directory "{place}" with non-directory "{above}"')
+        if self._keeps_kind and becomes and not was:
+            raise BadParameterError(f'cannot overwrite non-directory "{place}" with directory "{above}"')
+        if was and becomes:
+            return
+        if was:
+            remove_tree(parent, name)
+        else:
+            os.unlink(name, dir_fd=parent)
+
+    def _write(self, parent: int, name: bytes, entry: Entry, reader: TarReader) -> None:
+        fd = os.open(name, _NEW, 0o600, dir_fd=parent)
+        try:
+            for offset, part in reader.body():
+                while part:
+                    done = os.pwrite(fd, part, offset)
+                    part, offset = part[done:], offset + done
+            if entry.extents is not None:
+                os.truncate(fd, entry.size)
+        finally:
+            os.close(fd)
+
+    def _link(self, parent: int, name: bytes, entry: Entry) -> None:
+        above, _, last = entry.target.rpartition(b"/")
+        source = open_in(self._root, f"{self._directory}/{os.fsdecode(above)}", os.O_PATH | os.O_DIRECTORY)
+        try:
+            os.link(last, name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(source)
+
+    def _describe(self, parent: int, name: bytes, entry: Entry) -> None:
+        """Give what was made its owner, mode, attributes and time.
+
+        By a descriptor that cannot be a symlink's: somebody in the container might have put one there just now.
+        """
+        uid, gid = self._owner or (entry.uid, entry.gid)
+        os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+        modified = min(max(entry.modified, _EARLIEST), _LATEST)
+        if entry.kind is not Kind.SYMLINK:
+            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            try:
+                if stat.S_ISLNK(os.fstat(fd).st_mode):
+                    raise OSError(errno.ELOOP, "somebody put a symbolic link in its place")
+                here = b"/proc/self/fd/%d" % fd
+                os.chmod(here, entry.mode)
+                for key, value in entry.xattrs:
+                    with contextlib.suppress(OSError):  # what this filesystem cannot hold is left out
+                        os.setxattr(here, key, value)
+            finally:
+                os.close(fd)
+        os.utime(name, ns=(modified, modified), dir_fd=parent, follow_symlinks=False)
+
+    def _finish(self) -> None:
+        """Set the times of directories, which filling them changed."""
+        for path, modified in reversed(self._times.items()):
+            with contextlib.suppress(OSError):
+                fd = open_in(self._root, f"{self._directory}/{path}", _DIRECTORY)
+                try:
+                    moment = min(max(modified, _EARLIEST), _LATEST)
+                    os.utime(fd, ns=(moment, moment))
+                finally:
+                    os.close(fd)
