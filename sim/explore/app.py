@@ -18,7 +18,7 @@ from textual.widgets import Footer, Input, Static
 from fusefs import Operation
 from sim.explore.browser import Browser
 from sim.explore.lines import LineList
-from sim.explore.panes import Layers, Tree, layer_label, layer_title
+from sim.explore.panes import Layers, Tree, layer_label
 from sim.explore.screens import Content, Page, help_lines, history_lines, waste_lines
 from sim.explore.targets import Target
 from sim.explore.words import safe, shorten
@@ -145,7 +145,7 @@ class Explorer(App[None]):
         about.border_title = f"Layer {label}"
         about.update(
             f"{shorten(safe(layer.name), 60)}\n{plural(files, 'file')}, {bytes_text(layer.bytes)}\n"
-            f"{layer_title(stack, position) if layer.command else ''}"
+            f"{safe(layer.command)}"
         )
 
     def _status(self) -> None:

@@ -16,21 +16,14 @@ from sim.explore.browser import Browser, Row
 from sim.explore.lines import LineList, Part
 from sim.explore.words import COLOURS, SIGNS, safe, shorten
 from sim.figures.text import bytes_text
-from sim.graph import LayerStack, Role
+from sim.graph import LayerStack, Role, layer_title
 
-__all__ = ["Layers", "Tree", "layer_label", "layer_title"]
+__all__ = ["Layers", "Tree", "layer_label"]
 
 
 def layer_label(stack: LayerStack, position: int) -> str:
     """Return the number of a layer, as operations have it; "RW" for the RW layer."""
     return "RW" if stack.layers[position].role is Role.RW else str(stack.number(position))
-
-
-def layer_title(stack: LayerStack, position: int) -> str:
-    """Return what a layer is called: what made it, if that is known, else its name."""
-    layer = stack.layers[position]
-    command = layer.command.removeprefix("/bin/sh -c ").removeprefix("#(nop) ").strip()
-    return safe(command or layer.name)
 
 
 class Layers(LineList):
@@ -50,7 +43,7 @@ class Layers(LineList):
         label = layer_label(self.stack, index)
         size = bytes_text(layer.bytes)
         room = max(width - 4 - len(size) - 2, 4)
-        title = layer_title(self.stack, index)
+        title = safe(layer_title(layer))
         title = title if len(title) <= room else f"{title[: room - 1]}…"
         return (
             (f"{label:>3} ", f"bold {COLOURS['RW']}" if label == "RW" else "bold"),

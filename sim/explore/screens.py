@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
 from sim.explore.lines import Text
-from sim.explore.panes import layer_label, layer_title
+from sim.explore.panes import layer_label
 from sim.explore.words import safe, text_lines
 from sim.figures.text import bytes_text, plural
 from sim.graph import (
@@ -27,6 +27,7 @@ from sim.graph import (
     column,
     copy_up_cost,
     history,
+    layer_title,
     served_by,
     virtual_bytes,
     waste,
@@ -115,7 +116,8 @@ class Content(Page):
         entry = cell.entry
         label = layer_label(self._stack, cell.position)
         mode = f", mode {entry.mode:04o}, owner {entry.uid}:{entry.gid}" if entry.mode >= 0 else ""
-        note = f"layer {label} ({layer_title(self._stack, cell.position)}): {plural(entry.size, 'byte')}{mode}"
+        title = safe(layer_title(self._stack.layers[cell.position]))
+        note = f"layer {label} ({title}): {plural(entry.size, 'byte')}{mode}"
         if len(self._versions) > 1:
             note += f"\nversion {self._at + 1} of {len(self._versions)}; {self._fate(cell)}"
         else:

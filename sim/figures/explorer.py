@@ -50,11 +50,10 @@ def explorer(data: Exploration) -> str:
 
 
 def _layer(layer: LayerView, numbers: dict[str, int]) -> dict[str, Any]:
-    command = layer.command.removeprefix("/bin/sh -c ").removeprefix("#(nop) ").strip()
     return {
         "label": layer.label,
         "name": page_text(layer.name),
-        "command": page_text(command),
+        "command": page_text(layer.command),
         "rw": layer.rw,
         "bytes": layer.bytes,
         "files": layer.files,

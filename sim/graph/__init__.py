@@ -69,7 +69,7 @@ from sim.graph.measures import (
 from sim.graph.merge import Cell, Column, State, column, columns, listing, merged
 from sim.graph.replay import Replay
 from sim.graph.sources import add_directories, add_journal, add_store, directories_graph, journal_graph, store_graph
-from sim.graph.stack import LayerStack
+from sim.graph.stack import LayerStack, layer_title
 from sim.graph.views import (
     CrossSection,
     Exploration,
@@ -155,6 +155,7 @@ __all__ = [
     "image_dag",
     "journal_graph",
     "latency",
+    "layer_title",
     "listing",
     "lookup_depth",
     "lookup_walk",

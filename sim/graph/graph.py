@@ -19,7 +19,7 @@ from sim.graph.errors import NameUnknown
 from sim.graph.kinds import EdgeKind, NodeKind, file_key
 from sim.graph.merge import Cell, Column, State, column, columns
 from sim.graph.pathtree import PathTree
-from sim.graph.stack import LayerStack, short_name
+from sim.graph.stack import LayerStack, layer_title, short_name
 
 if TYPE_CHECKING:
     import networkx
@@ -94,7 +94,7 @@ class LayerGraph:
             self.nx.add_node(
                 f"layer:{layer.key}",
                 kind=(NodeKind.RW_LAYER if rw else NodeKind.LAYER).value,
-                label=short_name(layer.name),
+                label=short_name(layer_title(layer)),
                 name=layer.name,
                 bytes=-1 if layer.known_bytes is None else layer.known_bytes,
             )

@@ -6,6 +6,7 @@ what the views, measures and histories take. It belongs to one thread.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from sim.graph.entry import Layer, Role
 from sim.graph.past import Past
 from sim.graph.replay import Replay
 
-__all__ = ["LayerStack", "short_name"]
+__all__ = ["LayerStack", "layer_title", "short_name"]
 
 
 def _nothing() -> Iterator[Operation]:
@@ -77,3 +78,27 @@ def short_name(name: str, width: int = 24) -> str:
         return name
     left = (width - 1) // 2
     return f"{name[:left]}…{name[len(name) - (width - 1 - left) :]}"
+
+
+_SHELL = re.compile(r"(\|\d+ .*?)?/bin/sh -c ", re.S)
+_SUM = re.compile(r"(file|dir|multi):[0-9a-f]{64} in ")
+
+
+def layer_title(layer: Layer) -> str:
+    """Return what people call a layer: the instruction that made it, where an image's history tells it; else its name.
+
+    >>> from sim.graph.entry import Layer, Role
+    >>> made = "/bin/sh -c #(nop) COPY file:" + "0" * 64 + " in /srv/ "
+    >>> layer_title(Layer("k", "web:1 layer 3", Role.RO, dict, command=made))
+    'COPY /srv/'
+    >>> layer_title(Layer("k", "web:1 layer 4", Role.RO, dict, command="/bin/sh -c rm -rf /var/cache"))
+    'RUN rm -rf /var/cache'
+    """
+    command = layer.command.removesuffix("# buildkit").strip()
+    shell = _SHELL.match(command)
+    if shell is not None:
+        rest = command[shell.end() :].strip()
+        command = rest.removeprefix("#(nop)").strip() if rest.startswith("#(nop)") else f"RUN {rest}"
+    elif not command.startswith(("RUN ", "COPY ", "ADD ", "WORKDIR ")):
+        return layer.name
+    return _SUM.sub("", command.removeprefix("RUN RUN ")) or layer.name

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fusefs.operation import EffectKind, Operation
 from sim.graph.errors import NameUnknown
-from sim.graph.stack import LayerStack, short_name
+from sim.graph.stack import LayerStack, layer_title, short_name
 
 __all__ = ["CopyUp", "copy_up"]
 
@@ -102,7 +102,7 @@ def _of(stack: LayerStack, operation: Operation) -> CopyUp | None:
     last = copies[-1]
     assert last.origin is not None
     position = stack.position(last.origin)
-    name = short_name(stack.layers[position].name) if position is not None else ""
+    name = short_name(layer_title(stack.layers[position])) if position is not None else ""
     return CopyUp(
         last.path,
         operation.number,

@@ -13,7 +13,7 @@ from itertools import pairwise
 from sim.graph.entry import Role
 from sim.graph.graph import LayerGraph
 from sim.graph.kinds import EdgeKind, NodeKind
-from sim.graph.stack import short_name
+from sim.graph.stack import layer_title, short_name
 
 __all__ = ["Dag", "DagNode", "image_dag"]
 
@@ -115,7 +115,7 @@ def image_dag(graph: LayerGraph, *, max_images: int = 12, max_layers: int = 24) 
     for key in (key for key in drawn if key in kept and head.get(key, key) == key):
         members = [graph.layers[member] for member, first in head.items() if first == key] or [graph.layers[key]]
         kind = NodeKind.RW_LAYER if graph.layers[key].role is Role.RW else NodeKind.LAYER
-        label = short_name(members[0].name) if len(members) == 1 else f"{len(members)} layers"
+        label = short_name(layer_title(members[0])) if len(members) == 1 else f"{len(members)} layers"
         nodes.append(DagNode(f"layer:{key}", kind.value, label, sum(layer.bytes for layer in members), used[key]))
     node_of = {f"layer:{key}": f"layer:{first}" for key, first in head.items()}
     joined = ((node_of.get(source, source), node_of.get(target, target), kind) for source, target, kind in edges)

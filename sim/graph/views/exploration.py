@@ -15,7 +15,7 @@ from sim.graph.history import history_words
 from sim.graph.measures import Waste, virtual_bytes, waste
 from sim.graph.merge import merged
 from sim.graph.pathtree import PathTree
-from sim.graph.stack import LayerStack
+from sim.graph.stack import LayerStack, layer_title
 
 __all__ = ["Exploration", "LayerChange", "LayerView", "exploration", "layer_changes"]
 
@@ -51,7 +51,7 @@ class LayerView:
     label
         Its number, or "RW".
     name, command
-        What it is called, and the instruction that made it, if that is known.
+        What people call it, and the whole instruction that made it, if that is known.
     rw
         Whether it is the RW layer.
     bytes, files
@@ -129,7 +129,7 @@ def exploration(
     layers = tuple(
         LayerView(
             "RW" if layer.role is Role.RW else str(stack.number(position)),
-            layer.name,
+            layer_title(layer),
             layer.command,
             layer.role is Role.RW,
             layer.bytes,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sim.graph.entry import Layer, join
-from sim.graph.stack import short_name
+from sim.graph.stack import layer_title, short_name
 
 __all__ = ["Icicle", "Slab", "icicle"]
 
@@ -120,4 +120,4 @@ def icicle(layer: Layer, *, max_depth: int = 5, smallest: float = 0.012) -> Icic
             rest = sum(sizes[path] for path in small)
             slabs.append(Slab(directory, f"{len(small)} more", depth + 1, start, rest, directory=False, rest=True))
     slabs.sort(key=lambda slab: (slab.depth, slab.start))
-    return Icicle(short_name(layer.name), total, files, marks, tuple(slabs))
+    return Icicle(short_name(layer_title(layer)), total, files, marks, tuple(slabs))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from sim.graph.entry import Role
-from sim.graph.stack import LayerStack, short_name
+from sim.graph.stack import LayerStack, layer_title, short_name
 
 __all__ = ["group_alike", "group_least", "row_label", "row_name"]
 
@@ -55,4 +55,4 @@ def row_label(stack: LayerStack, group: Sequence[int]) -> str:
 
 def row_name(stack: LayerStack, group: Sequence[int]) -> str:
     """Return the name of the layer in a row, or how many there are."""
-    return short_name(stack.layers[group[0]].name) if len(group) == 1 else f"{len(group)} layers"
+    return short_name(layer_title(stack.layers[group[0]])) if len(group) == 1 else f"{len(group)} layers"

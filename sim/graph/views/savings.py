@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sim.graph.graph import LayerGraph
 from sim.graph.measures import Saving, savings
-from sim.graph.stack import short_name
+from sim.graph.stack import layer_title, short_name
 
 __all__ = ["SavingsCurve", "Step", "Waterfall", "savings_curve", "waterfall"]
 
@@ -76,7 +76,8 @@ def waterfall(graph: LayerGraph, *, max_steps: int = 8) -> Waterfall:
     shared = [key for key, count in used.items() if count > 1 and graph.layers[key].bytes]
     shared.sort(key=lambda key: (-graph.layers[key].bytes * (used[key] - 1), key))
     steps = [
-        Step(short_name(graph.layers[key].name), graph.layers[key].bytes * (used[key] - 1), used[key]) for key in shared
+        Step(short_name(layer_title(graph.layers[key])), graph.layers[key].bytes * (used[key] - 1), used[key])
+        for key in shared
     ]
     if len(steps) > max_steps:
         rest = steps[max_steps - 1 :]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sim.graph.entry import Role
 from sim.graph.graph import LayerGraph
-from sim.graph.stack import LayerStack, short_name
+from sim.graph.stack import LayerStack, layer_title, short_name
 
 __all__ = ["Sharing", "SharingLayer", "SharingRow", "sharing"]
 
@@ -111,7 +111,7 @@ def sharing(graph: LayerGraph, names: Iterable[str] | None = None, *, max_rows: 
     order = sorted(used, key=lambda key: (-used[key], depth[key], key))
     index_of = {key: index for index, key in enumerate(order)}
     layers = tuple(
-        SharingLayer(short_name(layer.name), layer.bytes, used[key], layer.role is Role.RW)
+        SharingLayer(short_name(layer_title(layer)), layer.bytes, used[key], layer.role is Role.RW)
         for key in order
         for layer in (graph.layers[key],)
     )
