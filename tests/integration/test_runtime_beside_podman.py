@@ -94,7 +94,8 @@ def test_from_inside(rootfs: Path, podman: Callable[..., list[str]]) -> None:
     assert [line for line in mine[2] if "/dev/core" not in line] == [
         line for line in theirs[2] if "/dev/core" not in line
     ]
-    assert mine[3] == theirs[3]
+    # podman does not list the group itself among the groups, as newer engines do (CVE-2022-36109).
+    assert [line.partition(" groups=")[0] for line in mine[3]] == [line.partition(" groups=")[0] for line in theirs[3]]
 
 
 def test_starting_takes_at_most_half_as_long(rootfs: Path, podman: Callable[..., list[str]]) -> None:

@@ -30,7 +30,7 @@ def test_as_docker_has_it(box: Any) -> None:
 def test_another_user_has_no_capabilities_but_the_bounding_set(box: Any, needs_root: None) -> None:
     found = status(box, user="www")
     assert found["Uid"].split() == found["Gid"].split() == ["33"] * 4
-    assert found["Groups"].split() == ["26"]
+    assert found["Groups"].split() == ["26", "33"]
     assert int(found["CapEff"], 16) == int(found["CapPrm"], 16) == 0
     assert int(found["CapBnd"], 16) == DEFAULT
 
