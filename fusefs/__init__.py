@@ -12,11 +12,12 @@ For every program, on a mountpoint:
 """
 
 from fusefs.errors import FusefsError, JournalError, LayerError, MountError
-from fusefs.journal import Journal, JournalLayer, Level, Recorder
+from fusefs.journal import Journal, JournalLayer, Level
 from fusefs.marks import Format
 from fusefs.mount import Mount, mount, unmount
 from fusefs.operation import Effect, EffectKind, Kind, Operation
 from fusefs.paths import UnionFS
+from fusefs.recorder import Recorder
 from fusefs.stack import Options, Redirect, Stack
 
 __all__ = [

@@ -1,13 +1,10 @@
 """The journal: the operations of one mount, on disk, readable while it is being written.
 
-Decided here and only here: the SQLite schema of a journal, when records reach the disk, and what a recording level
-leaves out.
+Decided here and only here: the SQLite schema of a journal, how it is read and written, and what a recording level
+leaves out. When records reach it is decided in `recorder.py`.
 
-A `Recorder` is called from any thread. It only appends to a list; a thread of its own writes the list to the database
-every `flush_interval` seconds or `batch` records, whichever comes first. So a process that is killed loses at most the
-last batch, and never tears the journal: each batch is one SQLite transaction in write-ahead mode.
-
-A `Journal` reads, in the same or in another process, while a recorder writes. One `Journal` belongs to one thread.
+A `Journal` reads, in the same or in another process, while a `JournalWriter` writes. Each belongs to one thread at a
+time. What is written at once is one SQLite transaction in write-ahead mode, so that a killed writer never tears it.
 
 The schema, version 1:
 
@@ -22,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +30,7 @@ from typing import Any, Self
 from fusefs.errors import JournalError
 from fusefs.operation import Effect, EffectKind, Kind, Operation
 
-__all__ = ["Journal", "JournalLayer", "Level", "Recorder"]
+__all__ = ["Journal", "JournalLayer", "JournalWriter", "Level", "prepare_journal"]
 
 _SCHEMA_VERSION = 1
 
@@ -47,6 +43,12 @@ _EFFECT_KINDS = {kind.value: kind for kind in EffectKind}
 
 #: Rows that one statement inserts: SQLite takes 32,766 values in one.
 _ROWS_AT_ONCE = 500
+
+#: Of an operation: kind, path, layer, effects (kind, path, origin, size, target), size, offset, target, start,
+#: duration, pid, error. Kinds are words and the path is bytes; other texts are as in `Operation`.
+RawRecord = tuple[
+    str, bytes, int | None, tuple[tuple[str, str, int | None, int, str], ...], int, int, str, int, int, int, int
+]
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -104,164 +106,101 @@ def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False)
 
 
-class Recorder:
-    """Writes a journal. Call it with each operation; close it at the end.
-
-    Parameters
-    ----------
-    path
-        File to make. It must not be there yet, unless `append` is true: then numbering goes on after what is in it.
-    layers
-        The stack, as the journal's readers shall see it.
-    level
-        What is recorded. The caller asks `takes` first, so that what is not recorded costs nothing.
-    flush_interval
-        Seconds after which records are on disk at the latest.
-    batch
-        Number of records after which they are written at once.
+def prepare_journal(path: Path, layers: Iterable[JournalLayer], level: Level, *, append: bool = False) -> int:
+    """Make a journal, or make one ready to be continued; return the number of its last operation.
 
     Raises
     ------
     JournalError
-        The file cannot be made, exists already, or is no journal.
+        The file cannot be made, exists already and is not to be continued, or is no journal.
+    """
+    exists = path.exists() and path.stat().st_size > 0
+    if exists and not append:
+        raise JournalError(f"{path}: there is a file of this name already; name another journal or remove it")
+    if exists:
+        Journal(path).close()  # a file that is no journal is not touched
+    try:
+        database = _connect(path, mode="rwc")
+    except sqlite3.Error as error:
+        raise JournalError(f"{path}: the journal cannot be made: {error}") from error
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        with database:
+            if not exists:
+                database.executescript(_SCHEMA)
+            number = database.execute("SELECT coalesce(max(number), 0) FROM operation").fetchone()[0]
+            database.executemany(
+                "INSERT OR REPLACE INTO layer VALUES (?, ?, ?, ?)",
+                [(layer.number, layer.role, layer.name, os.fsencode(layer.path)) for layer in layers],
+            )
+            database.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                [("schema", str(_SCHEMA_VERSION)), ("level", level.value), ("closed", "0")],
+            )
+    except sqlite3.Error as error:
+        raise JournalError(f"{path}: this is no journal that can be written: {error}") from error
+    finally:
+        database.close()
+    return int(number)
 
-    Examples
-    --------
-    >>> import tempfile
-    >>> place = tempfile.TemporaryDirectory()
-    >>> file = Path(place.name) / "journal.db"
-    >>> with Recorder(file, [JournalLayer(1, "ro", "base", Path("/base"))]) as record:
-    ...     record(Operation(Kind.LOOKUP, "/etc", layer=1))
-    >>> with Journal(file) as journal:
-    ...     [(op.number, op.kind.value, op.path) for op in journal.operations()]
-    [(1, 'lookup', '/etc')]
-    >>> place.cleanup()
+
+class JournalWriter:
+    """Writes to a journal that was prepared.
+
+    Parameters
+    ----------
+    path
+        Its file.
+    number
+        Of the last operation that is in it.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        layers: Iterable[JournalLayer],
-        *,
-        level: Level = Level.ALL,
-        append: bool = False,
-        flush_interval: float = 0.25,
-        batch: int = 2000,
-    ) -> None:
-        self.path = Path(path)
-        self.level = level
-        self.takes = level.takes
-        self._interval = flush_interval
-        self._batch = batch
-        self._pending: list[Operation] = []
-        self._lock = threading.Lock()
-        self._write_lock = threading.Lock()
-        self._wake = threading.Event()
-        self._stop = False
-        self._failure: Exception | None = None
-        self._database, self._number = self._prepare(layers, append=append)
-        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
-        self._thread.start()
+    def __init__(self, path: Path, number: int) -> None:
+        self._number = number
+        self._database = _connect(path, mode="rw")
+        self._database.execute("PRAGMA synchronous=NORMAL")
 
-    def _prepare(self, layers: Iterable[JournalLayer], *, append: bool) -> tuple[sqlite3.Connection, int]:
-        exists = self.path.exists() and self.path.stat().st_size > 0
-        if exists and not append:
-            raise JournalError(f"{self.path}: there is a file of this name already; name another journal or remove it")
-        if exists:
-            Journal(self.path).close()  # a file that is no journal is not touched
-        try:
-            database = _connect(self.path, mode="rwc")
-        except sqlite3.Error as error:
-            raise JournalError(f"{self.path}: the journal cannot be made: {error}") from error
-        try:
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=NORMAL")
-            with database:
-                if not exists:
-                    database.executescript(_SCHEMA)
-                number = database.execute("SELECT coalesce(max(number), 0) FROM operation").fetchone()[0]
-                database.executemany(
-                    "INSERT OR REPLACE INTO layer VALUES (?, ?, ?, ?)",
-                    [(layer.number, layer.role, layer.name, os.fsencode(layer.path)) for layer in layers],
-                )
-                database.executemany(
-                    "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-                    [("schema", str(_SCHEMA_VERSION)), ("level", self.level.value), ("closed", "0")],
-                )
-        except sqlite3.Error as error:
-            database.close()
-            raise JournalError(f"{self.path}: this is no journal that can be written: {error}") from error
-        return database, int(number)
-
-    def __call__(self, operation: Operation) -> None:
-        """Take one operation. Cheap, never blocks on the disk."""
-        pending = self._pending
-        pending.append(operation)
-        if len(pending) >= self._batch:
-            self._wake.set()
-
-    def flush(self) -> None:
-        """Write what was recorded so far to the database.
+    def write(self, records: Sequence[RawRecord]) -> None:
+        """Write records; all of them, or none.
 
         Raises
         ------
-        JournalError
-            It could not be written (disk full). The records are dropped: a full disk must not fill the memory too.
+        sqlite3.Error
+            They cannot be written. The numbers they would have had stay free, so that a reader sees the gap.
         """
-        self._write()
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise JournalError(f"{self.path}: the journal cannot be written: {failure}") from failure
+        first = self._number + 1
+        self._number += len(records)
+        with self._database:
+            self._insert(first, records)
 
-    def close(self) -> None:
-        """Write the rest and end the thread. A second call does nothing."""
-        with self._lock:
-            if self._stop:
-                return
-            self._stop = True
-        self._wake.set()
-        self._thread.join()
-        self._write()
-        with contextlib.suppress(sqlite3.Error), self._database:
-            self._database.execute("UPDATE meta SET value='1' WHERE key='closed'")
-        self._database.close()
-
-    def _run(self) -> None:
-        while not self._stop:
-            self._wake.wait(self._interval)
-            self._wake.clear()
-            self._write()
-
-    def _write(self) -> None:
-        with self._write_lock:
-            taken, self._pending = self._pending, []
-            if not taken:
-                return
-            first = self._number + 1
-            self._number += len(taken)
-            try:
-                with self._database:
-                    self._insert(first, taken)
-            except sqlite3.Error as error:
-                self._failure = error
-
-    def _insert(self, first: int, operations: Sequence[Operation]) -> None:
+    def _insert(self, first: int, records: Sequence[RawRecord]) -> None:
         encode = os.fsencode
         self._insert_rows(
             "operation",
             [
                 (
-                    number, op.kind.value, encode(op.path), op.layer, op.size, op.offset, encode(op.target),
-                    op.start, op.duration, op.pid, op.error,
+                    number,
+                    kind,
+                    path,
+                    layer,
+                    size,
+                    offset,
+                    encode(target) if target else b"",
+                    start,
+                    duration,
+                    pid,
+                    error,
                 )
-                for number, op in enumerate(operations, first)
+                for number, (kind, path, layer, _, size, offset, target, start, duration, pid, error) in enumerate(
+                    records, first
+                )
             ],
-        )  # fmt: skip
+        )
         effects = [
-            (number, position, e.kind.value, encode(e.path), e.origin, e.size, encode(e.target))
-            for number, op in enumerate(operations, first)
-            if op.effects
-            for position, e in enumerate(op.effects)
+            (number, position, kind, encode(path), origin, size, encode(target))
+            for number, record in enumerate(records, first)
+            if record[3]
+            for position, (kind, path, origin, size, target) in enumerate(record[3])
         ]
         if effects:
             self._insert_rows("effect", effects)
@@ -270,7 +209,7 @@ class Recorder:
         """Insert rows, many by one statement.
 
         Python gives up its lock around each step of a statement and has to win it back from the threads that serve the
-        mount; a row a step made the recorded mount wait.
+        mount, where a thread writes; a row a step made the recorded mount wait.
         """
         row = f"({', '.join('?' * len(rows[0]))})"
         for begin in range(0, len(rows), _ROWS_AT_ONCE):
@@ -279,15 +218,15 @@ class Recorder:
                 f"INSERT INTO {table} VALUES {', '.join([row] * len(part))}", [value for one in part for value in one]
             )
 
-    def __enter__(self) -> Self:
-        """Enter a block at whose end the journal is closed."""
-        return self
+    def finish(self) -> None:
+        """Mark the journal as one that ended in order, and close it."""
+        with contextlib.suppress(sqlite3.Error), self._database:
+            self._database.execute("UPDATE meta SET value='1' WHERE key='closed'")
+        self._database.close()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the journal."""
-        self.close()
+    def close(self) -> None:
+        """Close it without that mark."""
+        self._database.close()
 
 
 class Journal:

@@ -134,20 +134,28 @@ class Node:
         """Whether its data, too, is in the RW layer."""
         return self.upper and self.data is None
 
-    def path(self) -> str:
-        """Return its path in the merged view, as `Operation.path` has it; of several links, the one kept first."""
-        names: list[bytes] = []
-        node = self
-        while node.parent is not None:
+    def raw_path(self) -> bytes:
+        """Return its path in the merged view; of several links, the one kept first."""
+        names = [self.name]
+        node = self.parent
+        while node is not None:
             names.append(node.name)
             node = node.parent
-        names.append(node.name)
-        return os.fsdecode(b"/".join(reversed(names))) or "/"
+        names.reverse()
+        return b"/".join(names) or b"/"
+
+    def raw_path_of(self, name: bytes) -> bytes:
+        """Return the path of a name in this directory."""
+        above = self.raw_path()
+        return above + name if above == b"/" else b"%b/%b" % (above, name)
+
+    def path(self) -> str:
+        """Return its path as text, as `Operation.path` has it."""
+        return os.fsdecode(self.raw_path())
 
     def path_of(self, name: bytes) -> str:
-        """Return the path of a name in this directory."""
-        above = self.path()
-        return above + os.fsdecode(name) if above == "/" else f"{above}/{os.fsdecode(name)}"
+        """Return the path of a name in this directory as text."""
+        return os.fsdecode(self.raw_path_of(name))
 
     def is_below(self, other: Node) -> bool:
         """Tell whether `other` is this directory or one above it."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 import functools
 import os
 import threading
-import time
 from collections.abc import Callable
+from time import perf_counter_ns, time_ns
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from fusefs.node import Node
@@ -21,17 +21,38 @@ from fusefs.operation import Effect, EffectKind, Kind, Operation
 from fusefs.stack import Options, Stack
 from fusefs.tree import Tree
 
-__all__ = ["Caller", "Record", "Recording", "recorded"]
+__all__ = ["Caller", "Raw", "RawEffect", "Record", "Recording", "from_raw", "recorded"]
+
+#: An operation as it is made, before anybody looks at it: the fields of `Operation` in their order, but for the number.
+#: Kinds are plain words, the path is bytes, and effects are `RawEffect`s, so that nothing is converted that may never
+#: be read, and all of it can be passed on to another process as it is.
+Raw = tuple[str, bytes, int | None, tuple["RawEffect", ...], int, int, str, int, int, int, int]
+
+#: The fields of an `Effect`, the kind a plain word.
+RawEffect = tuple[str, str, int | None, int, str]
+
+#: Enumeration members by value: looking one up in a dictionary is cheaper than calling the class.
+_KINDS = {kind.value: kind for kind in Kind}
+_EFFECT_KINDS = {kind.value: kind for kind in EffectKind}
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class Record(Protocol):
-    """What takes the records: a `Recorder`, or anything that can be called with an `Operation`."""
+    """What takes the records: a `Recorder`, or anything that can be called with an `Operation`.
+
+    What has a method `take` gets each as a `Raw` there.
+    """
 
     def __call__(self, operation: Operation, /) -> None:
         """Take one operation."""
+
+
+def from_raw(raw: Raw, number: int = 0) -> Operation:
+    """Return the operation that a raw one is."""
+    effects = tuple([Effect(_EFFECT_KINDS[kind], *rest) for kind, *rest in raw[3]])  # type: ignore[arg-type]
+    return Operation(_KINDS[raw[0]], os.fsdecode(raw[1]), raw[2], effects, *raw[4:], number)
 
 
 class Caller(threading.local):
@@ -41,7 +62,7 @@ class Caller(threading.local):
         self.uid = os.geteuid()
         self.gid = os.getegid()
         self.pid = os.getpid()
-        self.effects: list[Effect] | None = None
+        self.effects: list[RawEffect] | None = None
         self.size = 0
         self.offset = 0
         self.target = ""
@@ -59,14 +80,32 @@ class Recording(Tree):
     def __init__(self, stack: Stack, options: Options | None = None) -> None:
         super().__init__(stack, options)
         self.caller = Caller()
-        self.record: Record | None = None
+        self._record: Record | None = None
+        self._take: Callable[[Raw], object] | None = None
         self.takes: Callable[[Kind], bool] = _everything
+
+    @property
+    def record(self) -> Record | None:
+        """What takes the records; None for nothing."""
+        return self._record
+
+    @record.setter
+    def record(self, record: Record | None) -> None:
+        self._record = record
+        take = getattr(record, "take", None)
+        if take is None and record is not None:
+            taker = record
+
+            def take(raw: Raw) -> None:
+                taker(from_raw(raw))
+
+        self._take = take
 
     def _note(self, kind: EffectKind, path: str, *, origin: int | None = None, size: int = 0, target: str = "") -> None:
         """Note a change that the current operation made."""
         effects = self.caller.effects
         if effects is not None:
-            effects.append(Effect(kind, path, origin, size, target))
+            effects.append((kind._value_, path, origin, size, target))
 
 
 def _everything(_: Kind) -> bool:
@@ -85,15 +124,18 @@ def recorded(
     directory that is followed by a name in it. If it returns a node, its layer is the record's.
     """
     by_name = kind in _BY_NAME
+    word = kind.value
 
     def decorate(method: Callable[Concatenate[U, P], R]) -> Callable[Concatenate[U, P], R]:
         @functools.wraps(method)
         def operation(self: U, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            record = self.record
-            caller = self.caller
-            if record is None or caller.effects is not None or not self.takes(kind):
+            take = self._take
+            if take is None:
                 return method(self, *args, **kwargs)
-            return cast(R, _run(self, record, kind, by_name, method, args, kwargs))
+            caller = self.caller
+            if caller.effects is not None or not self.takes(kind):
+                return method(self, *args, **kwargs)
+            return cast(R, _run(self, caller, take, word, by_name, method, args, kwargs))
 
         return operation
 
@@ -108,19 +150,19 @@ _BY_NAME = frozenset(
 
 
 def _run(
-    union: Any, record: Record, kind: Kind, by_name: bool, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+    union: Any, caller: Caller, take: Callable[[Raw], object], word: str, by_name: bool, method: Any,
+    args: tuple[Any, ...], kwargs: dict[str, Any],
+) -> Any:  # fmt: skip
     """Run an operation and record it, whether it succeeds or fails."""
-    caller: Caller = union.caller
     subject = args[0]
     node: Node = subject if isinstance(subject, Node) else subject.node
-    path = node.path_of(args[1]) if by_name else node.path()
-    effects: list[Effect] = []
+    path = node.raw_path_of(args[1]) if by_name else node.raw_path()
+    effects: list[RawEffect] = []
     caller.effects = effects
     caller.size = caller.offset = 0
     caller.target = ""
-    started = time.time_ns()
-    before = time.perf_counter_ns()
+    started = time_ns()
+    before = perf_counter_ns()
     error = 0
     result: Any = None
     try:
@@ -129,24 +171,22 @@ def _run(
         error = failed.errno or 0
         raise
     finally:
-        duration = time.perf_counter_ns() - before
+        duration = perf_counter_ns() - before
         caller.effects = None
-        layer = _layer(kind, result, node, by_name, error, effects)
-        record(
-            Operation(
-                kind, path, layer, tuple(effects), caller.size, caller.offset, caller.target,
+        layer = _layer(result, node, error, effects) if by_name else node.layer
+        take(
+            (
+                word, path, layer, tuple(effects), caller.size, caller.offset, caller.target,
                 started, duration, caller.pid, error,
             )
         )  # fmt: skip
     return result
 
 
-def _layer(kind: Kind, result: Any, node: Node, by_name: bool, error: int, effects: list[Effect]) -> int | None:
-    """Return which layer served an operation."""
-    if by_name:
-        if isinstance(result, tuple):
-            result = result[0]
-        if isinstance(result, Node):
-            return result.layer
-        return None if error else 0 if effects else node.layer
-    return node.layer
+def _layer(result: Any, node: Node, error: int, effects: list[RawEffect]) -> int | None:
+    """Return which layer served an operation on a name."""
+    if isinstance(result, tuple):
+        result = result[0]
+    if isinstance(result, Node):
+        return result.layer
+    return None if error else 0 if effects else node.layer

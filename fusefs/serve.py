@@ -25,10 +25,11 @@ from typing import Any
 
 from fusefs import syscalls
 from fusefs.errors import FusefsError
-from fusefs.journal import JournalLayer, Level, Recorder
+from fusefs.journal import JournalLayer, Level
 from fusefs.marks import Format
 from fusefs.operation import Operation
 from fusefs.record import Record
+from fusefs.recorder import Recorder
 from fusefs.stack import Options, Redirect, Stack
 from fusefs.union import Union
 
@@ -179,7 +180,7 @@ def run(request: Request, say: Callable[[str], None], watch: Record | None = Non
         level = Level(request.level)
         if request.journal and level is not Level.NONE:
             layers = layers_of(request.stack(), request.names)
-            recorder = Recorder(request.journal, layers, level=level, append=True)
+            recorder = Recorder(request.journal, layers, level=level, append=True, apart=True)
             union.record = recorder if watch is None else _both(recorder, watch)
             union.takes = recorder.takes
         _serve(request, union, say)

@@ -1,0 +1,200 @@
+"""The recorder: what the union gives its records to.
+
+Decided here and only here: when records reach the journal. They are only appended to a list, from any thread; a thread
+of its own passes the list on every `flush_interval` seconds or `batch` records, whichever comes first: to the database,
+or to a process that writes it (`scribe.py`). So a process that is killed loses at most the last batch.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from fusefs.errors import JournalError
+from fusefs.journal import JournalLayer, JournalWriter, Level, RawRecord, prepare_journal
+from fusefs.operation import Operation
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Writes a journal. Call it with each operation; close it at the end.
+
+    Parameters
+    ----------
+    path
+        File to make. It must not be there yet, unless `append` is true: then numbering goes on after what is in it.
+    layers
+        The stack, as the journal's readers shall see it.
+    level
+        What is recorded. The caller asks `takes` first, so that what is not recorded costs nothing.
+    append
+        Whether to go on with a journal that is there.
+    flush_interval
+        Seconds after which records are on disk at the latest.
+    batch
+        Number of records after which they are written at once.
+    apart
+        Whether a process of its own writes the journal, which makes recording cost a third. Only for a process that
+        has no other thread yet.
+
+    Raises
+    ------
+    JournalError
+        The file cannot be made, exists already, or is no journal.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fusefs import Journal, Kind
+    >>> place = tempfile.TemporaryDirectory()
+    >>> file = Path(place.name) / "journal.db"
+    >>> with Recorder(file, [JournalLayer(1, "ro", "base", Path("/base"))]) as record:
+    ...     record(Operation(Kind.LOOKUP, "/etc", layer=1))
+    >>> with Journal(file) as journal:
+    ...     [(op.number, op.kind.value, op.path) for op in journal.operations()]
+    [(1, 'lookup', '/etc')]
+    >>> place.cleanup()
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        layers: Iterable[JournalLayer],
+        *,
+        level: Level = Level.ALL,
+        append: bool = False,
+        flush_interval: float = 0.25,
+        batch: int = 2000,
+        apart: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.level = level
+        self.takes = level.takes
+        self._interval = flush_interval
+        self._batch = batch
+        self._pending: list[RawRecord] = []
+        self._lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = False
+        self._failure = ""
+        number = prepare_journal(self.path, layers, level, append=append)
+        self._to: _Thread | _Process = (_Process if apart else _Thread)(self.path.absolute(), number)
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    def __call__(self, operation: Operation) -> None:
+        """Take one operation. Cheap, never blocks on the disk."""
+        kind, path, layer, effects, *rest, _ = operation
+        plain = tuple((each.kind.value, *each[1:]) for each in effects)
+        self.take((kind.value, os.fsencode(path), layer, plain, *rest))  # type: ignore[arg-type]
+
+    def take(self, record: RawRecord) -> None:
+        """Take one operation as the union makes it, see `Raw`. Cheaper still."""
+        pending = self._pending
+        pending.append(record)
+        if len(pending) == self._batch:
+            self._wake.set()
+
+    def flush(self) -> None:
+        """Write what was recorded so far to the database, and return when it is there.
+
+        Raises
+        ------
+        JournalError
+            It could not be written (disk full). The records are dropped: a full disk must not fill the memory too.
+        """
+        with self._write_lock:
+            self._write()
+            failure = self._failure or self._to.settle()
+            self._failure = ""
+        if failure:
+            raise JournalError(f"{self.path}: the journal cannot be written: {failure}")
+
+    def close(self) -> None:
+        """Write the rest and end the thread. A second call does nothing."""
+        with self._lock:
+            if self._stop:
+                return
+            self._stop = True
+        self._wake.set()
+        self._thread.join()
+        with self._write_lock:
+            self._write()
+            self._to.close()
+
+    def _run(self) -> None:
+        while not self._stop:
+            self._wake.wait(self._interval)
+            self._wake.clear()
+            with self._write_lock:
+                self._write()
+
+    def _write(self) -> None:
+        taken, self._pending = self._pending, []
+        if taken:
+            self._failure = self._to.write(taken) or self._failure
+
+    def __enter__(self) -> Self:
+        """Enter a block at whose end the journal is closed."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the journal."""
+        self.close()
+
+
+class _Thread:
+    """Writes in this process; each call returns what went wrong, "" where nothing did."""
+
+    def __init__(self, path: Path, number: int) -> None:
+        try:
+            self._writer = JournalWriter(path, number)
+        except sqlite3.Error as error:
+            raise JournalError(f"{path}: this is no journal that can be written: {error}") from error
+
+    def write(self, records: list[RawRecord]) -> str:
+        try:
+            self._writer.write(records)
+        except sqlite3.Error as error:
+            return str(error)
+        return ""
+
+    def settle(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        self._writer.finish()
+
+
+class _Process:
+    """Lets a scribe write."""
+
+    def __init__(self, path: Path, number: int) -> None:
+        from fusefs.scribe import Scribe
+
+        self._scribe = Scribe.start(path, number)
+
+    def write(self, records: list[RawRecord]) -> str:
+        try:
+            self._scribe.write(records)
+        except OSError as error:
+            return str(error)
+        return ""
+
+    def settle(self) -> str:
+        try:
+            return self._scribe.settle()
+        except OSError as error:
+            return str(error)
+
+    def close(self) -> None:
+        self._scribe.close()
