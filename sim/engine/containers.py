@@ -299,6 +299,9 @@ class Containers:
                 thread.start()
             for thread in threads:
                 thread.join()
+            for container in self.all():
+                with container.lock:
+                    pass  # what follows its end is done
         self.watching.close()
 
     # -- how they are shown

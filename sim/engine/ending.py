@@ -64,6 +64,8 @@ class Ending:
         if container.health is not None:
             container.health.stop()
             container.health = None
+        # Before anybody is told: who waits for the end may remove the network or the volume next.
+        self._let_go(container, self._engine.networks.detach, self._engine.volumes.stopped)
         container.save(
             restart_count=record.restart_count + again,
             state=replace(
@@ -86,26 +88,21 @@ class Ending:
             self._owner.tell(container, "oom")
         seconds = max(0, finished - status.started) // _SECOND
         self._owner.tell(container, "die", execDuration=str(seconds), exitCode=str(code))
-        self._let_go(container)
+        self._let_go(container, self._owner.rootfs.unmount)
+        with contextlib.suppress(ConflictError):
+            container.save(attached={}, ports={})
         if again:
             self._schedule(container)
         elif record.host_config.auto_remove and not self._owner.closing:
             self._owner.removing.remove_ended(container)
 
-    def _let_go(self, container: Container) -> None:
-        """Take away what a container had while it ran."""
-        steps: tuple[Callable[[str], object], ...] = (
-            self._engine.networks.detach,
-            self._owner.rootfs.unmount,
-            self._engine.volumes.stopped,
-        )
+    def _let_go(self, container: Container, *steps: Callable[[str], object]) -> None:
+        """Take away what a container had while it ran, as far as that can be done."""
         for what in steps:
             try:
                 what(container.id)
             except (ContainerError, EngineError, OSError) as error:
                 _log.warning("container %s: %s", container.record.short_id, error)
-        with contextlib.suppress(ConflictError):
-            container.save(attached={}, ports={})
 
     # -- restart policies
 
