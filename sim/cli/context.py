@@ -12,12 +12,14 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 from sim.cli.failure import Failure
 
 __all__ = ["directory_context", "file_and_context", "looks_like_tar", "tar_pieces"]
 
 _IGNORE = ".dockerignore"
+_PIECE = 1 << 18
 _MAGIC = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 
 
@@ -123,42 +125,17 @@ def _chosen(top: str, lines: list[str], kept: set[str], replaced: Iterable[str])
                     yield path
                     yield from walk(path)
                 elif ignored.has_negations or any(name.startswith(f"{path}/") for name in kept):
-                    inner = list(walk(path))
-                    if inner:
-                        yield path
-                        yield from inner
+                    yield from walk(path)  # the directory itself is left out: it gets what directories have
             elif not out:
                 yield path
 
     return walk("")
 
 
-class _Pipe(io.RawIOBase):
-    """Takes what tarfile writes and gives it away in pieces."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-
-    def writable(self) -> bool:
-        """Return that it can be written to."""
-        return True
-
-    def write(self, data: object) -> int:
-        """Take a piece."""
-        piece = bytes(data)  # type: ignore[call-overload]
-        self.parts.append(piece)
-        return len(piece)
-
-    def take(self) -> Iterator[bytes]:
-        """Give away what there is."""
-        parts, self.parts = self.parts, []
-        yield from parts
-
-
 def tar_pieces(
     paths: Iterable[str], extra: dict[str, bytes], top: str = "", names: dict[str, str] | None = None
 ) -> Iterator[bytes]:
-    """Yield a tar archive.
+    """Yield a tar archive in pieces, so that files of any size take no memory.
 
     Parameters
     ----------
@@ -169,31 +146,52 @@ def tar_pieces(
     names
         Other names for paths in the archive.
     """
-    pipe = _Pipe()
-    with tarfile.open(fileobj=pipe, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 18) as tar:
-        for name, data in extra.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(data), 0o600
-            tar.addfile(member, io.BytesIO(data))
-        for path in paths:
-            full = os.path.join(top, path)
-            try:
-                member = tar.gettarinfo(full, (names or {}).get(path, path))
-                if member is None:  # a socket
-                    continue
-                _times(member, full)
-                if not member.isreg():
-                    tar.addfile(member)
-                else:
-                    with open(full, "rb") as file:
-                        tar.addfile(member, file)
-            except FileNotFoundError:
-                continue  # it went away meanwhile
-            except PermissionError:
-                raise Failure(f"error checking context: no permission to read from '{full}'") from None
-            yield from pipe.take()
-    yield from pipe.take()
+    for name, data in extra.items():
+        member = tarfile.TarInfo(name)
+        member.size, member.mode = len(data), 0o600
+        yield _head(member) + data + bytes(-len(data) % 512)
+    known = tarfile.TarFile(fileobj=io.BytesIO(), mode="w")  # nothing is written: it knows hard links
+    for path in paths:
+        full = os.path.join(top, path)
+        try:
+            member = known.gettarinfo(full, (names or {}).get(path, path))
+            if member is None:  # a socket
+                continue
+            member.mtime = int(member.mtime)
+            if not member.isreg():
+                yield _head(member)
+                continue
+            with open(full, "rb") as file:
+                _capabilities(member, full)
+                yield _head(member)
+                yield from _content(file, member.size)
+        except FileNotFoundError:
+            continue  # it went away meanwhile
+        except PermissionError:
+            raise Failure(f"error checking context: no permission to read from '{full}'") from None
+    yield bytes(1024)
 
 
-def _times(member: tarfile.TarInfo, full: str) -> None:
-    member.mtime = int(os.lstat(full).st_mtime)
+def _head(member: tarfile.TarInfo) -> bytes:
+    return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _capabilities(member: tarfile.TarInfo, full: str) -> None:
+    try:
+        value = os.getxattr(full, "security.capability")
+    except OSError:
+        return
+    member.pax_headers = {"SCHILY.xattr.security.capability": value.decode("utf-8", "surrogateescape")}
+
+
+def _content(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yield as many bytes as were promised, however long the file is by now, and fill up the block."""
+    left = size
+    while left and (data := file.read(min(left, _PIECE))):
+        left -= len(data)
+        yield data
+    while left:
+        yield bytes(min(left, _PIECE))
+        left -= min(left, _PIECE)
+    if size % 512:
+        yield bytes(-size % 512)

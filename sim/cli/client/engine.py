@@ -338,7 +338,7 @@ def _query(query: Mapping[str, object]) -> str:
         if isinstance(value, list | tuple):
             pairs.extend((name, str(item)) for item in value)
         elif isinstance(value, dict):
-            pairs.append((name, json.dumps(value)))
+            pairs.append((name, json.dumps(value, sort_keys=True, separators=(",", ":"))))
         else:
             pairs.append((name, "1" if value is True else str(value)))
     return f"?{urlencode(pairs)}" if pairs else ""

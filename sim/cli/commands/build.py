@@ -7,7 +7,6 @@ Decided here and only here: which kind of context is sent in which way. What is 
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import sys
@@ -20,6 +19,7 @@ from sim.cli.context import directory_context, file_and_context, looks_like_tar
 from sim.cli.failure import Failure
 from sim.cli.flags import Call, docker, many, option, switch
 from sim.cli.run.config import key_values
+from sim.cli.show.human import size
 from sim.cli.show.progress import show_progress
 
 __all__ = ["build"]
@@ -55,7 +55,7 @@ __all__ = ["build"]
     many("--security-opt", "strings", "A security option for RUN"),
     option("--shm-size", "bytes", "Size of /dev/shm during RUN"),
     switch("--squash", "Make one layer of those that the build adds"),
-    many("-t, --tag", "list", "A name for the image: NAME[:TAG]; may be repeated"),
+    many("-t, --tag", "tag", "A name for the image: NAME[:TAG]; may be repeated"),
     option("--target", "string", "Build only up to this stage"),
     many("--ulimit", "ulimit", "A limit of RUN's processes: NAME=SOFT[:HARD]"),
     least=1,
@@ -69,8 +69,6 @@ __all__ = ["build"]
 )
 def build(call: Call) -> None:
     """Build an image."""
-    for name in call.many("tag"):
-        _check_tag(name)
     context = call.arguments[0]
     quiet = call.on("quiet")
     identity = ""
@@ -79,39 +77,33 @@ def build(call: Call) -> None:
         nonlocal identity
         identity = str((found or {}).get("ID") or identity)
 
-    with contextlib.ExitStack() as opened:
-        body, dockerfile, remote = _context(call, context, opened)
-        query = _query(call, dockerfile, remote)
-        headers = {"X-Registry-Config": _credentials(call)}
-        if body is not None:
-            headers["Content-Type"] = "application/x-tar"
-        elif not remote:
-            raise AssertionError
-        engine = call.engine
-        with engine.stream("POST", "/build", body if body is not None else b"", headers, **query) as stream:
-            if quiet:
-                said: list[str] = []
-                try:
-                    show_progress(_gathered(stream.objects(), said), aux=take, quiet=True)
-                except Failure as error:
-                    raise Failure("".join(said) + error.text, error.status) from None
-                identity = "".join(said).strip() or identity
-                sys.stdout.write(f"{identity}\n")
-            else:
-                show_progress(stream.objects(), aux=take)
+    body, dockerfile, remote = _context(call, context)
+    said: list[str] = []
+    if body is not None:
+        body = _counted(body, said if quiet else None)
+    query = _query(call, dockerfile, remote)
+    headers = {"X-Registry-Config": _credentials(call)}
+    if body is not None:
+        headers["Content-Type"] = "application/x-tar"
+    elif not remote:
+        raise AssertionError
+    engine = call.engine
+    with engine.stream("POST", "/build", body if body is not None else b"", headers, **query) as stream:
+        if quiet:
+            try:
+                show_progress(_gathered(stream.objects(), said), aux=take, quiet=True)
+            except Failure as error:
+                raise Failure("".join(said) + error.text, error.status) from None
+            identity = "".join(said if body is None else said[1:]).strip() or identity
+            sys.stdout.write(f"{identity}\n")
+        else:
+            show_progress(stream.objects(), aux=take)
     path = call.text("iidfile")
     if path:
         if not identity:
             raise Failure(f"server did not provide an image ID. Cannot write {path}")
         with open(path, "w", encoding="ascii") as file:
             file.write(identity)
-
-
-def _check_tag(name: str) -> None:
-    try:
-        reference(name)
-    except Failure as error:
-        raise Failure(f'invalid argument "{name}" for "-t, --tag" flag: {error.text}', 125) from None
 
 
 def _gathered(messages: Iterable[dict[str, Any]], said: list[str]) -> Iterable[dict[str, Any]]:
@@ -121,7 +113,29 @@ def _gathered(messages: Iterable[dict[str, Any]], said: list[str]) -> Iterable[d
         yield message
 
 
-def _context(call: Call, context: str, opened: contextlib.ExitStack) -> tuple[Iterable[bytes] | None, str, str]:
+_SENDING = "Sending build context to Docker daemon "
+
+
+def _counted(chunks: Iterable[bytes], said: list[str] | None) -> Iterable[bytes]:
+    """Yield chunks and tell how much of the context is on its way: at once, or in a list for the case of a failure."""
+    terminal = sys.stdout.isatty() and said is None
+    total = told = 0
+    for chunk in chunks:
+        yield chunk
+        total += len(chunk)
+        if terminal and total - told > 512 * 1024:
+            told = total
+            sys.stdout.write(f"{_SENDING}{size(total):>8}\r")
+            sys.stdout.flush()
+    line = f"{_SENDING}{size(total):>8}\r\r\n"
+    if said is not None:
+        said.insert(0, line)
+        return
+    sys.stdout.write(line)
+    sys.stdout.flush()
+
+
+def _context(call: Call, context: str) -> tuple[Iterable[bytes] | None, str, str]:
     """Return the body, the Dockerfile's name in it, and the address where the engine fetches it itself."""
     file = call.text("file")
     if file == "-" and context == "-":
@@ -180,7 +194,9 @@ def _query(call: Call, dockerfile: str, remote: str) -> dict[str, object]:
         "platform": (call.text("platform") or os.environ.get("DOCKER_DEFAULT_PLATFORM", "")).lower() or None,
         "networkmode": call.text("network") if call.text("network") != "default" else None,
         "extrahosts": call.many("add-host"),
-        "securityopt": json.dumps(call.many("security-opt")) if call.many("security-opt") else None,
+        "securityopt": json.dumps(call.many("security-opt"), separators=(",", ":"))
+        if call.many("security-opt")
+        else None,
         "isolation": call.text("isolation") or None,
         "cgroupparent": call.text("cgroup-parent") or None,
         "cpusetcpus": call.text("cpuset-cpus") or None,
@@ -201,7 +217,7 @@ def _query(call: Call, dockerfile: str, remote: str) -> dict[str, object]:
         ("cachefrom", call.many("cache-from")),
         ("ulimits", [_ulimit(word) for word in call.many("ulimit")]),
     ):
-        query[name] = json.dumps(value) if value else None
+        query[name] = json.dumps(value, sort_keys=True, separators=(",", ":")) if value else None
     return query
 
 

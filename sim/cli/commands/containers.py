@@ -186,7 +186,7 @@ def wait(call: Call) -> None:
         problem = (answer.get("Error") or {}).get("Message")
         if problem:
             raise Failure(problem)
-        print(answer["StatusCode"], flush=True)
+        print(answer.get("StatusCode", 0), flush=True)
 
     each(call.arguments, ask)
 

@@ -50,6 +50,21 @@ def reference(text: str, *, default_tag: str = "latest") -> Reference:
         ) from None
 
 
+def checked(text: str) -> str:
+    """Return an image's name as it was given, for a flag.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    try:
+        reference(text)
+    except Failure as error:
+        raise ValueError(error.text) from None
+    return text
+
+
 def encode_auth(fields: Mapping[str, str]) -> str:
     """Return credentials as a header."""
     return base64.urlsafe_b64encode(json.dumps(dict(fields), separators=(",", ":")).encode()).decode()
@@ -172,10 +187,10 @@ def push(call: Call) -> None:
     sys.stdout.flush()
     with call.engine.stream(
         "POST",
-        f"/images/{name.repository if name.domain != 'docker.io' else name.familiar_repository}/push",
+        f"/images/{name.repository}/push",
         None,
         auth_header(call.settings, name.domain),
-        tag=name.tag or "",
+        tag=name.tag or None,
     ) as stream:
         show_progress(stream.objects(), aux=lambda found: None, quiet=call.on("quiet"))
     if call.on("quiet"):

@@ -44,7 +44,7 @@ class Flag(NamedTuple):
 
 
 _WORDS = {"swap": "bytes"} | dict.fromkeys(
-    ("env", "label", "host", "address", "attach", "weight", "bps", "iops"), "list"
+    ("env", "label", "tag", "host", "address", "attach", "weight", "bps", "iops"), "list"
 )
 
 

@@ -225,6 +225,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "attach": _attach,
     "mount": _later("sim.cli.run.mounts", "mount"),
     "network": _later("sim.cli.run.networks", "network"),
+    "tag": _later("sim.cli.commands.registries", "checked"),
     "weight": _later("sim.cli.run.devices", "weight"),
     "bps": _later("sim.cli.run.devices", "rate_bytes"),
     "iops": _later("sim.cli.run.devices", "rate_operations"),
