@@ -52,11 +52,13 @@ def run(job: Job, state: State, command: Run) -> State:
     if command.flags:
         raise BuildError(_BUILDKIT.format(command.flags[0]))
     words, files = _command_line(state, command)
+    # What a file says counts like an argument: its name is always the same.
+    known = [*words, *(content.decode(errors="replace") for _, content in files)]
     arguments = state.arguments.beside(state.environment)
-    saved = list(words)
+    saved = known
     if arguments:
         counted = sorted(f"{name}={value}" for name, value in arguments.items() if state.arguments.in_key(name))
-        saved = [f"|{len(counted)}", *counted, *words]
+        saved = [f"|{len(counted)}", *counted, *known]
     hit = job.probe(state, saved)
     if hit is not None:
         return hit

@@ -42,6 +42,15 @@ class Chunks:
         self._chunks = iter(chunks)
         self._rest = b""
 
+    def at_end(self) -> bool:
+        """Tell whether nothing comes any more."""
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return True
+            self._rest = chunk
+        return False
+
     def read(self, size: int = -1) -> bytes:
         """Return up to `size` bytes, fewer only at the end."""
         parts = [self._rest]
@@ -60,8 +69,11 @@ class Chunks:
 
 
 def _members(chunks: Iterable[bytes]) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
-    stream = cast(IO[bytes], Chunks(chunks))
+    given = Chunks(chunks)
+    stream = cast(IO[bytes], given)
     try:
+        if given.at_end():
+            return  # nothing at all is a tar with nothing in it, to Go's reader
         with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK, encoding="utf-8") as tar:
             for number, member in enumerate(tar):
                 if number >= MOST_MEMBERS:

@@ -92,12 +92,13 @@ def test_a_context_brings_no_devices(builds: Builds) -> None:
 def test_a_context_cannot_hide_files_by_the_union_s_own_marks(builds: Builds) -> None:
     files: Files = {
         "d": File(kind=tarfile.DIRTYPE, mode=0o755, pax={"SCHILY.xattr.trusted.overlay.opaque": "y"}),
-        "d/.wh.a": "a name like any other",
         "e": File(kind=tarfile.DIRTYPE, mode=0o755, pax={"SCHILY.xattr.user.overlay.opaque": "y"}),
     }
     result = builds("FROM busybox\nRUN mkdir /d && echo x >/d/mine\nCOPY d /d\nCOPY e /d\n", files)
     with tree(builds, result.image) as fs:
         assert fs.read_bytes("/d/mine") == b"x\n"
+    with pytest.raises(BuildError, match=r"\.wh\.mine: operation not permitted"):
+        builds("FROM busybox\n", {".wh.mine": "would be a whiteout in the layer's tar"})
 
 
 def test_links_of_an_image_are_followed_within_it(builds: Builds, store: Store, outside: Path) -> None:
@@ -130,12 +131,13 @@ def test_names_in_passwd_are_those_of_the_image(builds: Builds, store: Store, ou
 
 def test_archives_stay_where_they_are_unpacked(builds: Builds, outside: Path) -> None:
     climbing = "../" * 40 + str(outside).lstrip("/")
-    for members in (
+    hostile: list[Files] = [
         {"l": link(str(outside)), "l/evil": "x"},
         {"l": link(climbing), "l/evil": "x"},
         {"h": hard(climbing + "/secret")},
         {"a": link("."), "a/b": link(".."), "a/b/c": link(".."), "a/b/c/x": link(str(outside)), "a/b/c/x/evil": ""},
-    ):
+    ]
+    for members in hostile:
         failure(builds, "FROM busybox\nADD a.tar /t/\n", {"a.tar": tar(members)})
     result = builds("FROM busybox\nADD a.tar /t/\n", {"a.tar": tar({climbing + "/evil": "x", "/etc/passwd": "mine"})})
     with tree(builds, result.image) as fs:
