@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from sim.runtime.stamp import process_start
 from sim.runtime.zygote import zygote
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.usefixtures("fuse", "needs_root")
+pytestmark = pytest.mark.usefixtures("fuse")
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,19 @@ def test_unmounting_waits_until_the_journal_is_complete(place: Place) -> None:
         assert journal.closed
         kinds = [operation.kind.value for operation in journal.operations()]
     assert {"create", "write", "unlink"} <= set(kinds)
+
+
+def test_a_container_has_its_root_on_one(box: Any, tmp_path: Path) -> None:
+    if choose_driver() != "devfuse":
+        pytest.skip("needs the driver devfuse (Linux 5.4)")
+    for name in ("upper", "work", "merged"):
+        (tmp_path / name).mkdir()
+    stack = Stack((box.rootfs,), tmp_path / "upper", tmp_path / "work")
+    with mount(stack, tmp_path / "merged", driver="devfuse", start=fork_mount) as mounted:
+        text = box.sh("echo mine > /srv/new; rm /etc/group; ls /etc; id -u", rootfs=mounted.mountpoint)
+        assert text.split() == ["passwd", "0"]
+    assert (tmp_path / "upper/srv/new").read_text() == "mine\n"
+    assert (box.rootfs / "etc/group").exists()
 
 
 def test_it_outlives_its_starter(place: Place) -> None:
