@@ -39,12 +39,17 @@ class Daemon:
         Its temporary directory: data root, socket, log.
     flags
         What it was started with beside data root and socket.
+    environment
+        Variables beside this process's.
+    inside
+        Words before its command, such as those that start it in another network namespace.
     """
 
     place: Path
     flags: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    inside: Sequence[str] = ()
 
     @property
     def socket(self) -> Path:
@@ -77,6 +82,7 @@ class Daemon:
         with open(self.place / "log", "ab") as log:
             self.process = subprocess.Popen(
                 [
+                    *self.inside,
                     *(sys.executable, "-m", "sim.cli", "daemon", "--data-root", str(self.root)),
                     *("--host", self.address, "--config-file", str(self._settings()), *self.flags),
                 ],
@@ -165,11 +171,11 @@ def new_daemon() -> Iterator[Callable[..., Daemon]]:
     """Return a function that starts a daemon with flags; they are all ended, and their directories removed."""
     made: list[Daemon] = []
 
-    def make(*flags: str, start: bool = True, **environment: str) -> Daemon:
+    def make(*flags: str, start: bool = True, inside: Sequence[str] = (), **environment: str) -> Daemon:
         # A short name: the path of a unix socket has at most 107 bytes.
         place = Path(tempfile.mkdtemp(prefix="d-"))
         place.chmod(0o755)
-        made.append(Daemon(place, flags, environment=environment))
+        made.append(Daemon(place, flags, environment=environment, inside=inside))
         return made[-1].start() if start else made[-1]
 
     yield make

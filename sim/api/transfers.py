@@ -236,16 +236,16 @@ def _pushing(engine: Engine, line: Callable[[Mapping[str, Any]], None]) -> Liste
     prepared: set[str] = set()
 
     def tell(progress: Progress) -> None:
-        if progress.stage is Stage.PREPARING:
-            if progress.layer in prepared and not progress.total:
-                return  # told for each address that is tried
-            prepared.add(progress.layer)
         if progress.layer:
             if progress.layer not in names:
                 names[progress.layer] = engine.store.diff_id_of(progress.layer)
             name = names[progress.layer]
             if name is None:
                 return
+            if progress.stage is Stage.PREPARING:
+                if name in prepared:
+                    return  # it is told for each form of a layer, and for each address that is tried
+                prepared.add(name)
             progress = Progress(progress.stage, name, progress.current, progress.total, progress.text)
         if (found := progress_line(progress)) is not None:
             line(found)
