@@ -65,6 +65,9 @@ image_on(store, python, [file("/srv/blog.py", b"b" * 14_000)], tags=["blog:1"])
 images = graph.store_graph(store)
 figures.image_dag(graph.image_dag(images))
 
+# %%
+print("This notebook ran on an image store in a temporary directory; it needs no mount")
+
 # %% [markdown]
 # The rimmed discs are shared: the base layer has four users and is on disk once.
 #

@@ -67,6 +67,15 @@ for name in ("/bin/tool", "/var/log/huge.log"):
     print(f"{name}: {events}")
 
 # %% [markdown]
+# ## Step by step
+#
+# Move the slider through what was done to `other`, and choose a path for its history. Where widgets cannot be shown,
+# there is a picture of the last step.
+
+# %%
+figures.step_widget(graph.steps(other.stack()))
+
+# %% [markdown]
 # ## How long does it take?
 #
 # Files from 1 KiB to 16 MiB are written to for the first time. Both scales are logarithmic: where the line is flat

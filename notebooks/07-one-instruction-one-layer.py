@@ -77,7 +77,8 @@ paths = ["/opt/compiler", *(f"/opt/tools/tool-{n}" for n in range(3)), "/srv/app
 figures.cross_section(graph.cross_section(careless, paths))
 
 # %%
-how = "in this process, without any container" if isinstance(runner, InProcessRunner) else "as real processes in containers"
+alone = isinstance(runner, InProcessRunner)
+how = "in this process, without any container" if alone else "as real processes in containers"
 print(f"The RUN instructions of this notebook ran {how}.\n")
 for number, layer in enumerate(careless.layers, 1):
     print(f"layer {number}  {layer.bytes:>9,} bytes  {layer.command or layer.name}")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ def run(source: Path) -> Any:
         timeout=60,
         kernel_name="python3",
         record_timing=False,
+        store_widget_state=False,  # what is shown without widgets is in the outputs
         resources={"metadata": {"path": str(NOTEBOOKS)}},
     ).execute()
     notebook.metadata["language_info"] = {"name": "python"}
@@ -62,6 +64,29 @@ def test_a_notebook_runs_from_a_clean_kernel_in_a_minute(source: Path) -> None:
     assert [output.text for output in streams if output.name == "stderr"] == []
     if os.environ.get("LAYERLAB_DRAW"):
         nbformat.write(notebook, source.with_suffix(".ipynb"))  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_registry_of_the_notebook_does_what_the_real_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # where nothing is
+    notebook = run(NOTEBOOKS / "08-push-and-pull-only-what-is-missing.py")
+    text = "".join(
+        output.text for cell in notebook.cells for output in cell.get("outputs", ()) if output.output_type == "stream"
+    )
+    assert "the registry of the lines above, in this process" in text
+    committed = "".join(
+        output.text
+        for cell in stored(NOTEBOOKS / "08-push-and-pull-only-what-is-missing.py").cells
+        for output in cell.get("outputs", ())
+        if output.output_type == "stream"
+    )
+    # Times are in what travels, so bytes differ by a few; their part of the image does not.
+    parts = re.compile(r"^(p\w+ \S+(?: again)?) +[\d,]+ bytes, +([\d.]+%) of the image", re.M)
+    assert len(parts.findall(text)) == 7
+    assert parts.findall(text) == parts.findall(committed)
+    assert "the content is damaged or forged" in text
 
 
 @names
