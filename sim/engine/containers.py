@@ -48,6 +48,7 @@ from sim.engine.updating import Updating
 from sim.engine.watching import Watching
 from sim.images import ImagesError, Use
 from sim.images.unpack import measure
+from sim.runtime import start_zygote
 
 if TYPE_CHECKING:
     from sim.engine.engine import Engine
@@ -245,6 +246,7 @@ class Containers:
 
     def restore(self) -> None:
         """Find again what a daemon before this one left, clean up after it, and start what is to be started."""
+        start_zygote()  # the first start is as quick as the next then
         known = {container.id for container in self.all()}
         for place in (self.engine.root / "containers").iterdir():
             if place.name not in known:

@@ -92,6 +92,8 @@ def _shaped(value: Any, kind: Any) -> Any:
             return found
         if origin is dict:
             inner = typing.get_args(kind)[1]
+            if inner is Any:
+                return value
             empty: Any = [] if typing.get_origin(inner) is tuple else "" if inner is str else {}
             return {key: empty if each is None else _shaped(each, inner) for key, each in value.items()}
     if isinstance(value, list) and origin is tuple:

@@ -160,7 +160,8 @@ class Starting:
         spec = process_spec(record, rootfs, attachments, binds, **namespaces)
         directory = self._owner.rootfs.directory(record.id)
         config = record.config
-        stdin = "none" if not config.open_stdin else "once" if config.stdin_once else "open"
+        # A terminal stays open when the one who typed lets go: detached from, it can be attached to again.
+        stdin = "none" if not config.open_stdin else "once" if config.stdin_once and not config.tty else "open"
         shim = Shim.create(directory, spec, log=log_options(record, self.log_path(record.id)), stdin=stdin)
         undo.callback(shim.abandon)
         waiting, container.waiting = container.waiting, []
