@@ -14,7 +14,7 @@ from sim.cli.flags import Call, DockerCommand, docker
 __all__ = ["command", "complete"]
 
 
-def complete(command: DockerCommand, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+def complete(command: DockerCommand, settings: dict[str, object], incomplete: str) -> list[CompletionItem]:
     """Return flags where a dash was typed, else names that the engine knows."""
     if incomplete.startswith("-"):
         return [
@@ -22,10 +22,9 @@ def complete(command: DockerCommand, ctx: click.Context, incomplete: str) -> lis
             for flag in command.flags
             if not flag.hidden and f"--{flag.name}".startswith(incomplete)
         ]
-    settings = ctx.find_root().obj
     names: list[str] = []
     for kind in command.completes.split():
-        names.extend(_names(kind, settings if isinstance(settings, dict) else {}))
+        names.extend(_names(kind, settings))
     return [CompletionItem(name) for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
 
@@ -66,7 +65,7 @@ def _names(kind: str, settings: dict[str, object]) -> list[str]:
 )
 def command(call: Call) -> None:
     """Print the script."""
-    from sim.cli.main import cli
+    from sim.cli.group import cli
 
     shell = call.arguments[0]
     kind = get_completion_class(shell)

@@ -18,20 +18,23 @@ Anything else that is raised is a defect of the program, and its traceback is sh
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
-
-import click
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sim.cli.failure import Failure
 from sim.cli.interrupt import InterruptedBySignal
-from sim.cli.table import COMMANDS, SECTIONS
+from sim.cli.table import COMMANDS
 
-__all__ = ["COMMANDS", "LazyGroup", "cli", "main", "run"]
+if TYPE_CHECKING:
+    from sim.cli.flags import DockerCommand, DockerGroup
+
+__all__ = ["COMMANDS", "main", "run"]
+
+#: Where the commands are that the docker command has too.
+_OURS_AND_DOCKERS = "sim.cli.commands."
 
 #: Base classes of errors whose text is made to be shown to people, as (module, name).
 _FOR_PEOPLE = (
@@ -43,81 +46,6 @@ _FOR_PEOPLE = (
     ("sim.course.errors", "CourseError"),
     ("sim.bench.errors", "BenchError"),
 )
-
-
-class _ReaderGone(Exception):  # noqa: N818 - reads as what happened
-    """The output's reader went away. click ends the process with status 1 where it sees a broken pipe itself."""
-
-
-class LazyGroup(click.Group):
-    """A group whose sub-commands are imported when they are asked for.
-
-    The module of a sub-command has it under the name `command` where the table gives no other.
-    """
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names, in the order of the help."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a sub-command; None if there is none of this name."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), attribute or "command")
-        assert isinstance(command, click.Command)
-        return command
-
-    def invoke(self, ctx: click.Context) -> object:
-        """Run the sub-command."""
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise _ReaderGone from error
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of sub-commands without importing them."""
-        sections: list[tuple[str, list[tuple[str, str]]]] = []
-        for name, (_, line) in COMMANDS.items():
-            if name in SECTIONS:
-                sections.append((SECTIONS[name], []))
-            sections[-1][1].append((name, line))
-        for heading, lines in sections:
-            with formatter.section(heading):
-                formatter.write_dl(lines)
-
-
-@click.group(
-    cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start with `layerlab demo`. `layerlab COMMAND --help` tells more.",
-    no_args_is_help=False,
-    invoke_without_command=True,
-)
-@click.option(
-    "-H", "--host", multiple=True, metavar="ADDRESS", help="The engine to talk to: unix:///path or tcp://host:port."
-)
-@click.option("--config", metavar="DIR", default="", help="Where the user's config.json is; by default ~/.docker.")
-@click.option("-D", "--debug", is_flag=True, hidden=True)
-@click.option("-l", "--log-level", metavar="WORD", default="info", hidden=True)
-@click.option("-c", "--context", "context_name", metavar="NAME", default="", hidden=True)
-@click.option("--tls", is_flag=True, help="Encrypt what goes over TCP.")
-@click.option("--tlsverify", is_flag=True, help="Encrypt it, and check the engine's certificate.")
-@click.option("--tlscacert", metavar="FILE", default="", help="Authority that signed the engine's certificate.")
-@click.option("--tlscert", metavar="FILE", default="", help="Our own certificate.")
-@click.option("--tlskey", metavar="FILE", default="", help="Its key.")
-@click.option("-v", "--version", is_flag=True, help="Print the version and end.")
-@click.pass_context
-def cli(ctx: click.Context, /, version: bool, **settings: Any) -> None:
-    """A small, real Docker whose every filesystem operation can be seen."""
-    ctx.obj = settings
-    if version:
-        from importlib.metadata import version as installed
-
-        click.echo(f"layerlab {installed('layerlab')}")
-        ctx.exit(0)
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
 
 
 def _for_people() -> Iterator[type[Exception]]:
@@ -142,6 +70,59 @@ def _complain(text: str) -> None:
         print(f"layerlab: {text}", file=sys.stderr, flush=True)
 
 
+def _quick(arguments: Sequence[str]) -> tuple[DockerCommand | DockerGroup, str, list[str], dict[str, Any]] | None:
+    """Return a command that needs no click, its name, its words and the options before it; None for all others.
+
+    click takes longer to import than such a command to run.
+    """
+    if "_LAYERLAB_COMPLETE" in os.environ:
+        return None
+    at, settings = 0, {**_SETTINGS, "host": ()}
+    while at < len(arguments) and arguments[at].startswith("-"):
+        name, equals, value = arguments[at].partition("=")
+        if name in _SWITCHES and not equals:
+            settings[_SWITCHES[name]] = True
+            at += 1
+            continue
+        if name not in _VALUES:
+            return None
+        if not equals:
+            at += 1
+            if at == len(arguments):
+                return None
+            value = arguments[at]
+        at += 1
+        key = _VALUES[name]
+        settings[key] = (*settings[key], value) if key == "host" else value
+    if at == len(arguments):
+        return None
+    place = COMMANDS.get(arguments[at], ("",))[0]
+    if not place.startswith(_OURS_AND_DOCKERS):
+        return None
+    from sim.cli.flags.command import load
+
+    return load(place), arguments[at], list(arguments[at + 1 :]), settings
+
+
+_SETTINGS: dict[str, Any] = {
+    **dict.fromkeys(("config", "tlscacert", "tlscert", "tlskey", "log_level", "context_name"), ""),
+    **dict.fromkeys(("tls", "tlsverify", "debug"), False),
+}
+_SWITCHES = {"--tls": "tls", "--tlsverify": "tlsverify", "-D": "debug", "--debug": "debug"}
+_VALUES = {
+    "-H": "host",
+    "--host": "host",
+    "-l": "log_level",
+    "--log-level": "log_level",
+    "-c": "context_name",
+    "--context": "context_name",
+    "--config": "config",
+    "--tlscacert": "tlscacert",
+    "--tlscert": "tlscert",
+    "--tlskey": "tlskey",
+}
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
@@ -150,31 +131,31 @@ def run(arguments: Sequence[str] | None = None) -> int:
     arguments
         What comes after the command's name; by default that of this process.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        result = cli.main(arguments, prog_name="layerlab", standalone_mode=False)
+        found = _quick(words)
+        if found is not None:
+            command, name, rest, settings = found
+            result = command.start(f"layerlab {name}", rest, settings)
+        else:
+            from sim.cli.group import run_with_click
+
+            result = run_with_click(words, _complain)
         sys.stdout.flush()
+        return result or 0
     except Failure as failure:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             if failure.text:
                 print(failure.text, file=sys.stderr, flush=True)
         return failure.status
-    except click.UsageError as error:
-        place = error.ctx.command_path if error.ctx else "layerlab"
-        command = "" if place == "layerlab" else f"{place.removeprefix('layerlab ')}: "
-        text = _line(Exception(error.format_message())).rstrip(".")
-        _complain(f"{command}{text}. `{place} --help` lists what it takes.")
-        return 2
-    except click.ClickException as error:
-        _complain(_line(Exception(error.format_message())))
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         _complain("interrupted")
         return 128 + signal.SIGINT
     except InterruptedBySignal as interruption:
         _complain(f"interrupted by {interruption}; what was made has been undone")
         return 128 + interruption.number
-    except (BrokenPipeError, _ReaderGone):
+    except BrokenPipeError:
         # Python flushes standard output once more at its end; nobody reads that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
@@ -183,7 +164,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
         _complain(_line(error))
         return 1
-    return result if isinstance(result, int) else 0
 
 
 def main() -> NoReturn:

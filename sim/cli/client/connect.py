@@ -6,7 +6,6 @@ Decided here and only here: when a daemon is started, and how long it is waited 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -71,6 +70,8 @@ def start(host: Host) -> None:
 
 
 def _start(host: Host) -> None:
+    import subprocess
+
     log = data_root() / "daemon.log"
     with open(log, "ab") as file, open(os.devnull, "rb") as nothing:
         begin = file.tell()

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sim.cli.failure import Failure
 from sim.engine.places import default_host
@@ -18,8 +17,7 @@ from sim.engine.places import default_host
 __all__ = ["Host", "Tls", "choose"]
 
 
-@dataclass(frozen=True)
-class Tls:
+class Tls(NamedTuple):
     """How an engine is checked, and how we show who we are.
 
     Attributes
@@ -36,8 +34,7 @@ class Tls:
     key: str
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(NamedTuple):
     """An engine's address.
 
     Attributes

@@ -1,4 +1,4 @@
-"""Commands with Docker's manners on click's ground.
+"""Commands with Docker's manners.
 
 Decided here and only here: how a command is declared, what is said and which status is given for wrong usage: 125 for a
 wrong flag, 1 for a wrong number of arguments. A `Call` is one running command; one thread.
@@ -11,15 +11,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from sim.cli.failure import Failure
-from sim.cli.flags.flag import Flag, switch, word_of
+from sim.cli.flags.flag import Flag, switch
 from sim.cli.flags.parse import FlagProblem, parse
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from sim.cli.client import Engine
 
 __all__ = ["Call", "DockerCommand", "DockerGroup", "docker"]
@@ -87,8 +83,11 @@ class Call:
         return name in self._given
 
 
-class DockerCommand(click.Command):
-    """A command; made by `docker`."""
+class DockerCommand:
+    """A command; made by `docker`.
+
+    Attributes are the arguments of `docker`.
+    """
 
     def __init__(
         self,
@@ -106,7 +105,7 @@ class DockerCommand(click.Command):
         examples: Sequence[str],
         completes: str,
     ) -> None:
-        super().__init__(name, help=line, add_help_option=False)
+        self.name = name
         self.run = run
         self.usage = usage
         self.line = line
@@ -119,43 +118,37 @@ class DockerCommand(click.Command):
         self.examples = examples
         self.completes = completes
 
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the flags as click has them, which completes by them."""
-        return [
-            click.Option(
-                [f"--{flag.name}", *([f"-{flag.short}"] if flag.short else [])],
-                is_flag=flag.kind == "bool",
-                multiple=flag.several,
-                metavar=word_of(flag) or None,
-                help=flag.text,
-                hidden=flag.hidden,
-            )
-            for flag in self.flags
-        ]
+    def start(self, path: str, words: list[str], settings: Mapping[str, Any]) -> int | None:
+        """Read the words and run the command.
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the words."""
+        Parameters
+        ----------
+        path
+            The words that led here: `layerlab image ls`.
+        words
+            What comes behind them.
+        settings
+            The options before the command.
+
+        Raises
+        ------
+        Failure
+            The words are wrong, or it cannot be done.
+        """
         try:
-            values, given, rest = parse(args, self.flags, mixed=self.mixed)
+            values, given, rest = parse(words, self.flags, mixed=self.mixed)
         except FlagProblem as problem:
-            if ctx.resilient_parsing:
-                return []
-            raise Failure(f"{problem}\n\n{self._usage(ctx)}\n\n{_more(ctx, 'Run')}", 125) from None
-        if ctx.resilient_parsing:
-            return []
+            raise Failure(f"{problem}\n\n{self._usage(path)}\n\n{_more(path, 'Run')}", 125) from None
         if values["help"]:
-            click.echo(self.get_help(ctx))
-            ctx.exit(0)
-        self._check_count(ctx, len(rest))
-        root = ctx.find_root()
-        settings = root.obj if isinstance(root.obj, dict) else {}
-        ctx.meta["sim.cli.call"] = Call(ctx.command_path, values, given, rest, settings)
-        return []
+            print(self.help(path))
+            return 0
+        self._check_count(path, len(rest))
+        return self.run(Call(path, values, given, rest, settings))
 
-    def _usage(self, ctx: click.Context) -> str:
-        return "Usage:  " + "\n        ".join(f"{ctx.command_path} {one}".rstrip() for one in self.usage)
+    def _usage(self, path: str) -> str:
+        return "Usage:  " + "\n        ".join(f"{path} {one}".rstrip() for one in self.usage)
 
-    def _check_count(self, ctx: click.Context, count: int) -> None:
+    def _check_count(self, path: str, count: int) -> None:
         if count >= self.least and (self.most is None or count <= self.most):
             return
         see = "Run"
@@ -168,32 +161,20 @@ class DockerCommand(click.Command):
         elif self.least == 0:
             wanted = f"requires at most {self.most} argument{'s' * (self.most != 1)}"
         else:
-            wanted = f"requires at least {self.least} and at most {self.most} argument{'s' * (self.most != 1)}"
-        path = ctx.command_path
-        raise Failure(f"layerlab: '{path}' {wanted}\n\n{self._usage(ctx)}\n\n{_more(ctx, see)}")
+            wanted = f"requires at least {self.least} and at most {self.most} arguments"
+        raise Failure(f"layerlab: '{path}' {wanted}\n\n{self._usage(path)}\n\n{_more(path, see)}")
 
-    def invoke(self, ctx: click.Context) -> int | None:
-        """Run the command."""
-        return self.run(ctx.meta["sim.cli.call"])
-
-    def get_help(self, ctx: click.Context) -> str:
+    def help(self, path: str) -> str:
         """Return the help."""
         from sim.cli.flags.help import command_help
 
-        usage = [f"{ctx.command_path} {one}".rstrip() for one in self.usage]
+        usage = [f"{path} {one}".rstrip() for one in self.usage]
         text = f"{self.line}\n\n{self.text}" if self.text else self.line
-        aliases = [f"layerlab {one}" for one in self.aliases]
-        return command_help(usage, text, aliases, self.examples, self.flags)
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the words that may come next: flags, or names that the daemon knows."""
-        from sim.cli.completion import complete
-
-        return complete(self, ctx, incomplete)
+        return command_help(usage, text, [f"layerlab {one}" for one in self.aliases], self.examples, self.flags)
 
 
-def _more(ctx: click.Context, word: str) -> str:
-    return f"{word} '{ctx.command_path} --help' for more information"
+def _more(path: str, word: str) -> str:
+    return f"{word} '{path} --help' for more information"
 
 
 def docker(
@@ -254,7 +235,7 @@ def docker(
     return make
 
 
-class DockerGroup(click.Group):
+class DockerGroup:
     """A group of commands, each imported when it is asked for.
 
     Parameters
@@ -263,61 +244,51 @@ class DockerGroup(click.Group):
         Its name, and what it is for.
     table
         name -> (`module:attribute`, line in the help).
-    hidden
+    others
         More names of the same, which the help leaves out.
     """
 
     def __init__(
-        self, name: str, line: str, table: Mapping[str, tuple[str, str]], hidden: Mapping[str, str] | None = None
+        self, name: str, line: str, table: Mapping[str, tuple[str, str]], others: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(name, help=line, add_help_option=False, invoke_without_command=True, no_args_is_help=False)
+        self.name = name
         self.line = line
         self.table = table
-        self.names = hidden or {}
+        self.others = others or {}
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names."""
-        return list(self.table)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def command(self, name: str) -> DockerCommand | None:
         """Import a command; None if there is none of this name."""
-        found = self.table.get(self.names.get(cmd_name, cmd_name))
-        return load(found[0]) if found else None
+        found = self.table.get(self.others.get(name, name))
+        if found is None:
+            return None
+        command = load(found[0])
+        assert isinstance(command, DockerCommand)
+        return command
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the name of the command."""
-        if not ctx.resilient_parsing:
-            if not args or args[0] in ("--help", "-h"):
-                click.echo(self.get_help(ctx), err=not args)
-                ctx.exit(0)
-            if args[0].startswith("-"):
-                word = (
-                    f"unknown flag: {args[0]}"
-                    if args[0][1:2] == "-"
-                    else f"unknown shorthand flag: '{args[0][1:2]}' in {args[0]}"
-                )
-                raise Failure(f"{word}\n\nUsage:  {ctx.command_path} COMMAND\n\n{_more(ctx, 'Run')}", 125)
-            if self.get_command(ctx, args[0]) is None:
-                path = ctx.command_path
-                raise Failure(f"layerlab: unknown command: {path} {args[0]}\n\nUsage:  {path}\n\n{_more(ctx, 'Run')}")
-        return super().parse_args(ctx, args)
+    def start(self, path: str, words: list[str], settings: Mapping[str, Any]) -> int | None:
+        """Run the command that is named first; parameters and errors as in `DockerCommand.start`."""
+        if not words or words[0] in ("--help", "-h"):
+            print(self.help(path), file=sys.stdout if words else sys.stderr)
+            return 0
+        first = words[0]
+        if first.startswith("-"):
+            word = f"flag: {first}" if first.startswith("--") else f"shorthand flag: '{first[1:2]}' in {first}"
+            raise Failure(f"unknown {word}\n\nUsage:  {path} COMMAND\n\n{_more(path, 'Run')}", 125)
+        command = self.command(first)
+        if command is None:
+            raise Failure(f"layerlab: unknown command: {path} {first}\n\nUsage:  {path}\n\n{_more(path, 'Run')}")
+        return command.start(f"{path} {first}", words[1:], settings)
 
-    def get_help(self, ctx: click.Context) -> str:
+    def help(self, path: str) -> str:
         """Return the help."""
         from sim.cli.flags.help import group_help
 
-        lines = [(name, line) for name, (_, line) in self.table.items()]
-        return group_help(ctx.command_path, self.line, lines)
+        return group_help(path, self.line, [(name, line) for name, (_, line) in self.table.items()])
 
 
-def load(place: str) -> click.Command:
-    """Import a command by `module:attribute`; the attribute is `command` where it is not named."""
+def load(place: str) -> DockerCommand | DockerGroup:
+    """Import a command or group by `module:attribute`."""
     module, _, attribute = place.partition(":")
-    found = getattr(importlib.import_module(module), attribute or "command")
-    assert isinstance(found, click.Command)
+    found = getattr(importlib.import_module(module), attribute)
+    assert isinstance(found, DockerCommand | DockerGroup)
     return found
-
-
-def say(text: str) -> None:
-    """Say something beside the output, at once."""
-    print(text, file=sys.stderr, flush=True)

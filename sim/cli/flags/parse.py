@@ -5,7 +5,6 @@ Decided here and only here: how words are told apart, and what is said of a wron
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 
 from sim.cli.flags.flag import Flag
@@ -105,9 +104,15 @@ def _letters(word: str, short: dict[str, Flag], waiting: list[str], values: dict
         return
 
 
+def _separated(text: str) -> list[str]:
+    import csv
+
+    return next(csv.reader([text]), [""])
+
+
 def _set(values: dict[str, object], given: set[str], flag: Flag, text: str) -> None:
     try:
-        parts = next(csv.reader([text]), [""]) if flag.kind == "strings" and text else [text]
+        parts = _separated(text) if flag.kind == "strings" and text else [text]
         found = [PARSERS[flag.kind](part) for part in parts]
     except ValueError as error:
         raise FlagProblem(f'invalid argument "{text}" for "{flag.shown}" flag: {error}') from None
