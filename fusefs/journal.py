@@ -124,6 +124,9 @@ def prepare_journal(path: Path, layers: Iterable[JournalLayer], level: Level, *,
     except sqlite3.Error as error:
         raise JournalError(f"{path}: the journal cannot be made: {error}") from error
     try:
+        # A dozen waits for the disk would be most of what a mount takes to start. Only a machine that goes down in the
+        # next seconds could take the new journal with it; the writer's own transactions are synced as they should be.
+        database.execute("PRAGMA synchronous=OFF")
         database.execute("PRAGMA journal_mode=WAL")
         with database:
             if not exists:
