@@ -1,0 +1,270 @@
+"""Somebody's mount command: started, watched, and ended whatever it does.
+
+Decided here and only here: how the directories get into a command (the words LOWER, UPPER, WORK and MNT, or appended
+when none of them is there), when a mount counts as made, and what is called off: a call that is not answered in time, a
+program that forks on and on, a full disk. Every process that the command starts carries a mark in its environment, by
+which it is found and killed, also when it has gone into the background. One thread, and one more for each call that is
+waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fusefs.syscalls import umount
+from sim.course.errors import CourseError
+from sim.course.place import mounts_below
+
+__all__ = ["ANSWER", "MOST_PROCESSES", "OUTSIDE", "StoppedError", "Submission", "kill_marked", "unmount_below"]
+
+_MARK = "LAYERLAB_GRADED"
+#: Directories, with `:` between them, that nobody but a submission writes in and that have to stay empty.
+OUTSIDE = "LAYERLAB_GRADE_OUTSIDE"
+
+_PLACEHOLDERS = ("LOWER", "UPPER", "WORK", "MNT")
+
+#: Processes of one mount at which it counts as forking without end.
+MOST_PROCESSES = 40
+
+_MOUNT_SECONDS = 10.0
+#: How long a call may take is said by this variable, in seconds.
+ANSWER = "LAYERLAB_GRADE_ANSWER"
+_CALL_SECONDS = 4.0
+_MNT_DETACH = 2
+
+T = TypeVar("T")
+
+
+class StoppedError(CourseError):
+    """A submission was called off; the text says why."""
+
+
+class Submission:
+    """One mount of a submission.
+
+    Parameters
+    ----------
+    command
+        Its words; LOWER, UPPER, WORK and MNT in them stand for the directories.
+    home
+        Has `upper`, `work`, `mnt`; also gets `home` and `tmp`, in which the program must write nothing.
+    lower
+        The read-only layers, the topmost first.
+    """
+
+    def __init__(self, command: Sequence[str], home: Path, lower: Sequence[Path]) -> None:
+        self.home = home
+        self.mountpoint = home.resolve() / "mnt"  # not to be resolved later: asking a mount may take for ever
+        self.log = home / "log"
+        self._mark = secrets.token_hex(8)
+        values = {
+            "LOWER": ":".join(map(str, lower)),
+            "UPPER": str(home / "upper"),
+            "WORK": str(home / "work"),
+            "MNT": str(self.mountpoint),
+        }
+        words = list(command)
+        if not any(name in word for word in words for name in _PLACEHOLDERS):
+            words += list(_PLACEHOLDERS)
+        for name, value in values.items():
+            words = [word.replace(name, value) for word in words]
+        self.words = words
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Run the command and wait until the mount is there.
+
+        Raises
+        ------
+        StoppedError
+            There is none: the command cannot be run, ended, or took too long.
+        """
+        for name in ("home", "tmp"):
+            (self.home / name).mkdir()
+        environment = {
+            **os.environ,
+            _MARK: self._mark,
+            "HOME": str(self.home / "home"),
+            "TMPDIR": str(self.home / "tmp"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        with self.log.open("wb") as log:
+            try:
+                self._process = subprocess.Popen(
+                    self.words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise StoppedError(f"the command cannot be run: {self.words[0]}: {error.strerror}") from None
+        end = time.monotonic() + _MOUNT_SECONDS
+        while not self._mounted():
+            code = self._process.poll()
+            if code and code < 0:
+                raise StoppedError(f"the command was killed by signal {-code} and mounted nothing{self._said()}")
+            if code:
+                raise StoppedError(f"the command ended with status {code} and mounted nothing{self._said()}")
+            if code == 0 and not self._others() and not self._mounted():
+                raise StoppedError(f"the command ended and mounted nothing{self._said()}")
+            self._watch()
+            if time.monotonic() > end:
+                raise StoppedError(f"nothing was mounted within {_MOUNT_SECONDS:.0f} seconds{self._said()}")
+            time.sleep(0.01)
+
+    def _mounted(self) -> bool:
+        return self.mountpoint in mounts_below(self.home)
+
+    def _said(self) -> str:
+        """Return the last line that the program wrote."""
+        with contextlib.suppress(OSError), self.log.open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - 4096))
+            lines = stream.read().decode(errors="replace").split("\n")
+            lines = [line.strip() for line in lines if line.strip()]
+            return f"; it said: {lines[-1][:200]}" if lines else ""
+        return ""
+
+    def _others(self) -> list[int]:
+        """Return the processes of this submission."""
+        return _marked(f"{_MARK}={self._mark}")
+
+    def _watch(self) -> None:
+        """Call off a program that forks without end."""
+        count = len(self._others())
+        if count > MOST_PROCESSES:
+            self.kill()
+            raise StoppedError(f"it forks: {count} processes; stopped")
+
+    def call(self, what: str, function: Callable[[], T]) -> T:
+        """Make a call on the mount; give up when it is not answered.
+
+        Raises
+        ------
+        StoppedError
+            It took too long, the program is gone, forks without end or has filled the disk.
+        OSError
+            What the call ended with.
+        """
+        result: list[Any] = []
+
+        def run() -> None:
+            try:
+                result.append((True, function()))
+            except BaseException as error:
+                result.append((False, error))
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        patience = float(os.environ.get(ANSWER) or _CALL_SECONDS)
+        end = time.monotonic() + patience
+        pause = 0.05
+        thread.join(pause)
+        while thread.is_alive():
+            self._watch()
+            if time.monotonic() > end:
+                full = self.disk_full()
+                self.kill()
+                thread.join(2)
+                if full:
+                    raise StoppedError(f"{what}: it has filled the disk; stopped")
+                raise StoppedError(f"{what}: no answer in {patience:g} seconds; stopped{self._said()}")
+            thread.join(pause)
+        done, value = result[0]
+        if done:
+            return value  # type: ignore[no-any-return]
+        if isinstance(value, OSError) and value.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+            raise StoppedError(f"{what}: the program is gone{self._said()}") from None
+        if isinstance(value, OSError) and value.errno in (errno.ENOSPC, errno.EIO) and self.disk_full():
+            self.kill()
+            raise StoppedError(f"{what}: it has filled the disk; stopped") from None
+        raise value
+
+    def disk_full(self) -> bool:
+        """Tell whether there is no room any more where the stacks lie."""
+        status = os.statvfs(self.home)
+        return status.f_bavail * status.f_frsize < 64 << 10
+
+    def kill(self) -> None:
+        """Kill every process of the submission, however many it makes meanwhile."""
+        kill_marked(f"{_MARK}={self._mark}")
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(2)
+
+    def end(self) -> None:
+        """Unmount, and leave no process and no mount behind."""
+        for mountpoint in mounts_below(self.home):
+            _unmount(mountpoint)
+        end = time.monotonic() + 2
+        while time.monotonic() < end and self._others():
+            if self._process is not None:
+                self._process.poll()
+            time.sleep(0.01)
+        self.kill()
+        for mountpoint in mounts_below(self.home):
+            _unmount(mountpoint, lazily=True)
+
+    def strays(self) -> list[str]:
+        """Return what was written where the program had no business to, relative to its directory."""
+        found = [f"~/{name}" for name in os.listdir(self.home / "home")]
+        found += [f"$TMPDIR/{name}" for name in os.listdir(self.home / "tmp")]
+        for place in filter(None, os.environ.get(OUTSIDE, "").split(":")):
+            found += [f"{place}/{name}" for name in os.listdir(place)]
+        known = {"upper", "work", "mnt", "home", "tmp", "log", "layers"}
+        return sorted(found + [name for name in os.listdir(self.home) if name not in known])
+
+
+def _marked(mark: str) -> list[int]:
+    """Return the processes that have `NAME=value` in the environment that they were started with."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal() and int(entry) != os.getpid():
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/environ", "rb") as stream:
+                if mark.encode() in stream.read().split(b"\0"):
+                    found.append(int(entry))
+    return found
+
+
+def kill_marked(mark: str) -> None:
+    """Kill every process with `NAME=value` in its environment, however many they make meanwhile."""
+    for _ in range(100):
+        found = _marked(mark)
+        if not found:
+            break
+        for pid in found:  # stopped first: what is stopped forks no more
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGSTOP)
+        for pid in found:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)
+
+
+def unmount_below(place: Path) -> None:
+    """Undo every mount below a directory, also one that is in use, and so end the programs that serve them."""
+    for mountpoint in mounts_below(place):
+        _unmount(mountpoint, lazily=True)
+
+
+def _unmount(mountpoint: Path, *, lazily: bool = False) -> None:
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError):
+            umount(os.fsencode(mountpoint), _MNT_DETACH if lazily else 0)
+        return
+    program = shutil.which("fusermount3") or shutil.which("fusermount")
+    if program is not None:
+        subprocess.run([program, "-u", *(["-z"] if lazily else []), str(mountpoint)], capture_output=True, check=False)
