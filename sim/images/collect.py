@@ -13,6 +13,7 @@ import contextlib
 import os
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ __all__ = ["Collected", "collect", "discard"]
 
 #: How long an unfinished download is kept so that the next try can go on with it, in seconds.
 KEEP_PARTIAL = 7 * 24 * 3600
+
+_REMOVERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +104,25 @@ def discard(root: Path, path: Path) -> None:
 
 
 def empty_trash(root: Path) -> None:
-    """Remove what was thrown away; several may do so at once."""
+    """Remove what was thrown away, two things at once; several may do so at once."""
     trash = root / "trash"
+    names = os.listdir(trash)
+    if len(names) < 2:
+        for name in names:
+            _remove(trash, name)
+        return
+    with ThreadPoolExecutor(_REMOVERS, "trash") as pool:
+        for done in [pool.submit(_remove, trash, name) for name in names]:
+            done.result()
+
+
+def _remove(trash: Path, name: str) -> None:
     here = os.open(trash, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for name in os.listdir(here):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                try:
-                    remove_tree(here, os.fsencode(name))
-                except NotADirectoryError:
-                    os.unlink(name, dir_fd=here)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            try:
+                remove_tree(here, os.fsencode(name))
+            except NotADirectoryError:
+                os.unlink(name, dir_fd=here)
     finally:
         os.close(here)

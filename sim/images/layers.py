@@ -123,6 +123,24 @@ class LayerStore:
         present = tuple(Descriptor(kind, digest, int(count)) for kind, digest, count in blobs if self.blobs.has(digest))
         return Layer(diff_id, size, entries, path, present, bool(opaque))
 
+    def layers(self) -> dict[str, Layer]:
+        """Return every layer that is there, by its diff ID; with a few looks, however many there are."""
+        there = set(os.listdir(self.root / "layers"))
+        present = set(os.listdir(self.blobs.directory))
+        blobs: dict[str, list[Descriptor]] = {}
+        for diff_id, kind, digest, count in self.records.rows(
+            "SELECT diff_id, media_type, digest, size FROM layer_blob ORDER BY digest"
+        ):
+            if hexadecimal(digest) in present:
+                blobs.setdefault(diff_id, []).append(Descriptor(kind, digest, count))
+        return {
+            diff_id: Layer(
+                diff_id, size, entries, self.layer_path(diff_id), tuple(blobs.get(diff_id, ())), bool(opaque)
+            )
+            for diff_id, size, entries, opaque in self.records.rows("SELECT diff_id, size, entries, opaque FROM layer")
+            if hexadecimal(diff_id) in there
+        }
+
     def _record_layer(self, diff_id: str, found: Unpacked) -> None:
         with self.records.change() as change:
             change.execute(

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sim.images.blobs import replace_file
@@ -195,9 +196,17 @@ class Store(LayerStore):
         intermediate
             Whether the intermediate images of builds are among them.
         """
-        layers: dict[str, Layer] = {}
-        found = [self._image(row, layers) for row in self._image_rows("ORDER BY number DESC")]
-        found = [image for image in found if intermediate or not image.intermediate]
+        names = _Names({}, {})
+        for image, repository, tag in self.records.rows("SELECT image, repository, tag FROM tag"):
+            names.tags.setdefault(image, []).append((repository, tag))
+        for image, repository, digest in self.records.rows("SELECT image, repository, digest FROM repository_digest"):
+            names.digests.setdefault(image, []).append((repository, digest))
+        layers = self.layers()
+        found = [
+            self._image(row, layers, names)
+            for row in self._image_rows("ORDER BY number DESC")
+            if intermediate or not row[5]
+        ]
         return sorted(found, key=lambda image: (image.created_ns, image.number), reverse=True)
 
     def _image_rows(self, condition: str, *values: object) -> list[tuple[str, ...]]:
@@ -210,11 +219,17 @@ class Store(LayerStore):
             *values,
         )
 
-    def _image(self, row: tuple[str, ...], known: dict[str, Layer] | None = None) -> Image:
+    def _image(
+        self, row: tuple[str, ...], known: dict[str, Layer] | None = None, names: _Names | None = None
+    ) -> Image:
+        """Make the value of an image; what is known of layers and names already need not be looked for."""
         layers = {} if known is None else known
         image, manifest, media_type, parent, number, step = row
-        tags = self.records.rows("SELECT repository, tag FROM tag WHERE image = ?", image)
-        digests = self.records.rows("SELECT repository, digest FROM repository_digest WHERE image = ?", image)
+        if names is None:
+            tags = self.records.rows("SELECT repository, tag FROM tag WHERE image = ?", image)
+            digests = self.records.rows("SELECT repository, digest FROM repository_digest WHERE image = ?", image)
+        else:
+            tags, digests = names.tags.get(image, []), names.digests.get(image, [])
         configuration = self._configuration(image)
         for diff_id in configuration.diff_ids:
             if diff_id not in layers:
@@ -222,7 +237,7 @@ class Store(LayerStore):
         return Image(
             image,
             configuration,
-            Descriptor(media_type, manifest, self.blobs.size(manifest)),
+            Descriptor(media_type, manifest, self._manifest_size(manifest)),
             tuple(layers[diff_id] for diff_id in configuration.diff_ids),
             tuple(sorted(_reference(repository).with_tag(tag) for repository, tag in tags)),
             tuple(sorted(_reference(repository).with_digest(digest) for repository, digest in digests)),
@@ -231,12 +246,21 @@ class Store(LayerStore):
             bool(step),
         )
 
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 - as below
+    def _manifest_size(self, digest: str) -> int:
+        return self.blobs.size(digest)
+
     @functools.lru_cache(maxsize=4096)  # noqa: B019 - a store lives as long as its process; what is kept never changes
     def _configuration(self, digest: str) -> Configuration:
         return parse_config(self.blobs.read(digest), f"image {short(digest)}")
 
-    def image(self, name: str | Reference) -> Image:
+    def image(self, name: str | Reference, *, like: Image | None = None) -> Image:
         """Return the image of a name: a reference, an ID, or the beginning of one.
+
+        Parameters
+        ----------
+        like
+            An image that has most of its layers, for a caller who asks for many: what is known of them is taken over.
 
         Raises
         ------
@@ -250,7 +274,7 @@ class Store(LayerStore):
         found = self._image_rows("WHERE id = ?", self.resolve(name))
         if not found:
             raise NotFoundError(f"No such image: {name}")
-        return self._image(found[0])
+        return self._image(found[0], {layer.diff_id: layer for layer in like.layers} if like else None)
 
     def resolve(self, name: str | Reference) -> str:
         """Return the ID of the image of a name; as `image`, and as cheap as it gets."""
@@ -384,6 +408,15 @@ class Store(LayerStore):
             change.execute("DELETE FROM hold WHERE owner = ?", (owner,))
 
 
+@dataclass(slots=True)
+class _Names:
+    """Names by the IDs of images: repository and tag, repository and digest."""
+
+    tags: dict[str, list[tuple[str, str]]]
+    digests: dict[str, list[tuple[str, str]]]
+
+
+@functools.lru_cache(maxsize=4096)
 def _reference(repository: str) -> Reference:
     domain, _, path = repository.partition("/")
     return Reference(domain, path)

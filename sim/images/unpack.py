@@ -409,16 +409,17 @@ class _Unpacking:
 def remove_tree(parent: int, name: bytes) -> None:
     """Remove a directory with everything in it, never through a symlink, however deep, with one descriptor."""
     here = os.open(name, _DIR_FLAGS, dir_fd=parent)
-    path: list[bytes] = []
     try:
+        path = [(name, _clear(here))]
         while True:
-            below = _empty(here)
-            if below is not None:
-                path.append(below)
-                step = os.open(below, _DIR_FLAGS, dir_fd=here)
-            elif path:
+            this, below = path[-1]
+            if below:
+                step = os.open(below[-1], _DIR_FLAGS, dir_fd=here)
+                path.append((below.pop(), _clear(step)))
+            elif len(path) > 1:
                 step = os.open(b"..", _DIR_FLAGS, dir_fd=here)
-                os.rmdir(path.pop(), dir_fd=step)
+                os.rmdir(this, dir_fd=step)
+                path.pop()
             else:
                 break
             os.close(here)
@@ -428,14 +429,14 @@ def remove_tree(parent: int, name: bytes) -> None:
     os.rmdir(name, dir_fd=parent)
 
 
-def _empty(directory: int) -> bytes | None:
-    """Remove what is no directory and return the name of one that is, None where none is left."""
+def _clear(directory: int) -> list[bytes]:
+    """Remove what is no directory and return the names of those that are."""
+    below = []
     with os.scandir(directory) as found:
         items = list(found)
-    below = None
     for item in items:
         if item.is_dir(follow_symlinks=False):
-            below = os.fsencode(item.name)
+            below.append(os.fsencode(item.name))
         else:
             os.unlink(item.name, dir_fd=directory)
     return below
