@@ -143,7 +143,7 @@ def test_idle_containers_are_small(rootfs: Path, tmp_path: Path, fuse: None, roo
     with contextlib.ExitStack() as stack:
         running = [
             stack.enter_context(mounted_container(tmp_path / str(number), rootfs, "sleep", "1000"))
-            for number in range(5)
+            for number in range(10)
         ]
         time.sleep(1)
         pids = [
