@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ __all__ = ["Attachments"]
 
 _log = logging.getLogger("layerlab.networks")
 
+_LINGERING = 5.0  #: seconds that the default network's bridge stays after its last container
+
 
 class Attachments:
     """The containers on the networks of one engine."""
@@ -39,6 +42,8 @@ class Attachments:
         self._networks = networks
         self._host = HostSide(engine.root / "networks", networks)
         self._lock = networks.lock
+        self._idle: dict[str, threading.Timer] = {}
+        self._closing = False
 
     def take_down(self, network: Network) -> Network:
         """Take away the host's side of a network that nobody is on; return the network as it is then."""
@@ -154,11 +159,47 @@ class Attachments:
         self._networks.keep(network)
         if rest:
             self._host.names_changed(network, gone=container)
+        elif network.predefined and network.pools and not self._closing:
+            self._take_down_later(network)
         else:
-            try:
-                self._host.take_down(network)
-            except (ContainerError, OSError) as error:
-                _log.warning("network %s: what it had on the host stays: %s", network.name, error)
+            self._take_down(network)
+
+    def _take_down(self, network: Network) -> None:
+        try:
+            self._host.take_down(network)
+        except (ContainerError, OSError) as error:
+            _log.warning("network %s: what it had on the host stays: %s", network.name, error)
+
+    def _take_down_later(self, network: Network) -> None:
+        """Keep what the default network has on the host for a while: making it takes longer than many a container."""
+
+        def work() -> None:
+            with self._lock:
+                if self._idle.get(network.id) is not timer or self._closing:
+                    return
+                del self._idle[network.id]
+                now = self._networks.get(network.id)
+                if not now.endpoints:
+                    self._take_down(now)
+
+        timer = threading.Timer(_LINGERING, work)
+        timer.daemon = True
+        before = self._idle.pop(network.id, None)
+        if before is not None:
+            before.cancel()
+        self._idle[network.id] = timer
+        timer.start()
+
+    def close(self) -> None:
+        """Take away at once what nobody is on."""
+        with self._lock:
+            self._closing = True
+            for identity, timer in self._idle.items():
+                timer.cancel()
+                network = self._networks.get(identity)
+                if not network.endpoints:
+                    self._take_down(network)
+            self._idle.clear()
 
     def connect(
         self,
@@ -252,7 +293,7 @@ class Attachments:
                     self._networks.keep(network)
                 try:
                     if rest:
-                        self._host.bring_up(network)
+                        self._host.bring_up(network, anew=True)
                     else:
                         self._host.take_down(network)
                 except (ContainerError, EngineError, OSError) as error:

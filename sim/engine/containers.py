@@ -247,6 +247,7 @@ class Containers:
     def restore(self) -> None:
         """Find again what a daemon before this one left, clean up after it, and start what is to be started."""
         start_zygote()  # the first start is as quick as the next then
+        self.rootfs.empty_trash()
         known = {container.id for container in self.all()}
         for place in (self.engine.root / "containers").iterdir():
             if place.name not in known:

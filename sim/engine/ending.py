@@ -88,12 +88,14 @@ class Ending:
             self._owner.tell(container, "oom")
         seconds = max(0, finished - status.started) // _SECOND
         self._owner.tell(container, "die", execDuration=str(seconds), exitCode=str(code))
-        self._let_go(container, self._owner.rootfs.unmount)
+        goes = record.host_config.auto_remove and not again and not self._owner.closing
+        if not goes:  # the view of one that goes is left to its removal, which waits for nobody
+            self._let_go(container, self._owner.rootfs.unmount)
         with contextlib.suppress(ConflictError):
             container.save(attached={}, ports={})
         if again:
             self._schedule(container)
-        elif record.host_config.auto_remove and not self._owner.closing:
+        elif goes:
             self._owner.removing.remove_ended(container)
 
     def _let_go(self, container: Container, *steps: Callable[[str], object]) -> None:
@@ -222,6 +224,8 @@ class Ending:
             shim.kill(number)
         except ContainerError:
             return False  # it has just ended
+        except OSError:
+            pass  # a paused one has died of it, and its control groups with it, while they were looked at
         self._owner.tell(container, "kill", signal=str(int(number)))
         return True
 

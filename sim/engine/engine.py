@@ -105,6 +105,7 @@ class Engine:
     def shut_down(self) -> None:
         """Let containers go on or stop them, as the settings say, and end what clients listen to."""
         self.containers.shutdown(self.settings.live_restore)
+        self.networks.close()
         self.events.close()
 
     def image_uses(self) -> tuple[Use, ...]:

@@ -1,8 +1,9 @@
 """The host's side of a network: its bridge, its rules, its name server.
 
-Decided here and only here: that they are made for the first container on it and taken away after the last, what the
-bridge is called and which subnet it gets if nobody asked for one, and which names each container is told. Called with
-the lock of the networks held.
+Decided here and only here: that they are made for the first container on it and taken away after the last (that of the
+default network some seconds later, since one container often follows another), what the bridge is called and which
+subnet it gets if nobody asked for one, and which names each container is told. Called with the lock of the networks
+held.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from sim.runtime import (
     stop_resolver,
     write_names,
 )
-from sim.runtime.netlink import links
+from sim.runtime.netlink import find_link, links
 from sim.runtime.resolver import Client
 
 if TYPE_CHECKING:
@@ -55,8 +56,13 @@ class HostSide:
         self._place = place
         self._networks = networks
 
-    def bring_up(self, network: Network) -> tuple[Network, tuple[str, ...]]:
+    def bring_up(self, network: Network, *, anew: bool = False) -> tuple[Network, tuple[str, ...]]:
         """Have a network's bridge, rules and name server; return the network as it is then, and warnings.
+
+        Parameters
+        ----------
+        anew
+            Write the rules also of a bridge that is there: somebody else may have made it.
 
         Raises
         ------
@@ -67,6 +73,8 @@ class HostSide:
             return network, ()
         if not network.bridge:
             network = self._fitting(network)
+        elif not anew and network.predefined and find_link(network.bridge) is not None:
+            return network, ()
         bridge = self._bridge(network)
         warnings = create_bridge(bridge)
         network = msgspec.structs.replace(network, bridge=bridge.name)

@@ -277,6 +277,10 @@ class Networks:
         """Let a container on networks have another name."""
         self._attachments.rename(container, name)
 
+    def close(self) -> None:
+        """Take away from the host at once what nobody is on."""
+        self._attachments.close()
+
     def restore(self, running: Iterable[str]) -> None:
         """Find again what a daemon before this one left; see `Attachments.restore`."""
         self._attachments.restore(running)

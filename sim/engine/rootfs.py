@@ -7,6 +7,7 @@ there is one more layer, the same for all containers of an image: the places on 
     containers/ID/{upper,work,merged}    the RW layer, and where the view is mounted
     containers/ID/journal.db             every operation on it
     init/IMAGE                           the layer of mount places
+    trash/ID                             a container that is being removed
 
 What is recorded: all operations, unless the container's label `layerlab.journal` or the daemon's label of that name
 says `metadata` (all but reading and writing data) or `none`. Any thread may call.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import shutil
 import threading
 from collections.abc import Iterator
@@ -52,7 +54,8 @@ class Rootfs:
         self._engine = engine
         self._containers = engine.root / "containers"
         self._init = engine.root / "init"
-        for place in (self._containers, self._init):
+        self._trash = engine.root / "trash"
+        for place in (self._containers, self._init, self._trash):
             place.mkdir(exist_ok=True, mode=0o711)
         self._lock = threading.Lock()
         self._views: dict[str, int] = {}
@@ -225,18 +228,48 @@ class Rootfs:
         EngineError
             Something of it cannot be removed.
         """
-        self.clear(container)
+        with self._one_at_a_time(container):
+            self._views.pop(container, None)
+            serving = self._leave(container)
         with self._lock:
             self._mounting.pop(container, None)
+        gone = self._trash / container
         try:
-            shutil.rmtree(self.directory(container))
+            self.directory(container).rename(gone)
         except FileNotFoundError:
-            pass
+            return
         except OSError as error:
             raise EngineError(
                 f'container {container}: driver "{self.driver}" failed to remove root filesystem:'
                 f" {error.filename}: {(error.strerror or '').lower()}"
             ) from None
+        # It is out of sight; nobody has to wait until the last of its files is gone.
+        threading.Thread(target=_remove_tree, args=(gone, serving), name="removal", daemon=True).start()
+
+    def _leave(self, container: str) -> list[int]:
+        """Unmount whatever is mounted for a container, and wait for nobody; return who served it."""
+        merged = self.merged(container)
+        serving = []
+        while (found := find_mount(merged)) is not None:
+            with contextlib.suppress(OSError):
+                serving.append(os.pidfd_open(found.pid))
+            umount(os.fspath(merged))
+        return serving
+
+    def empty_trash(self) -> None:
+        """Remove what a daemon before this one was removing."""
+        for place in self._trash.iterdir():
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _remove_tree(place: Path, serving: list[int]) -> None:
+    """Remove a directory once those who wrote into it have ended."""
+    for process in serving:
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        poll.poll(10_000)
+        os.close(process)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def _make_places(view: UnionFS) -> None:

@@ -11,11 +11,13 @@ import contextlib
 import logging
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from fusefs import FusefsError
 from sim.engine.container import Container, PendingStream
 from sim.engine.endpoints import Attachment
 from sim.engine.errors import BadParameterError, ConflictError, EngineError, NotFoundError, NotModifiedError
@@ -23,11 +25,13 @@ from sim.engine.health import HealthCheck
 from sim.engine.model import Record
 from sim.engine.portspecs import shown_ports
 from sim.engine.specs import joined_container, log_options, process_spec, write_etc_files
+from sim.images import ImagesError
 from sim.runtime import Bind, ContainerError, NotRunningError
 from sim.runtime import Container as Shim
 
 if TYPE_CHECKING:
     from sim.engine.containers import Containers
+    from sim.engine.rootfs import Rootfs
 
 __all__ = ["Starting"]
 
@@ -88,7 +92,7 @@ class Starting:
             with contextlib.ExitStack() as undo:
                 shim = self._launch(container, undo)
                 undo.pop_all()
-        except (ContainerError, EngineError, OSError) as error:
+        except (ContainerError, EngineError, FusefsError, ImagesError, OSError) as error:
             self._failed(container, error)
             raise self._worded(error) from error
         except BaseException as error:
@@ -152,12 +156,12 @@ class Starting:
                 self._engine.volumes.use(point.name, record.id)
             elif point.type == "bind" and point.makes:
                 _make_source(point.source)
-        rootfs = self._owner.rootfs.mount(record)
-        undo.callback(self._owner.rootfs.unmount, record.id)
+        mounting = _Mounting(self._owner.rootfs, record)  # while the rest is made
+        undo.callback(mounting.undo)
         undo.callback(self._engine.networks.detach, record.id)
         attachments = self._attach(record)
         binds = self._etc(record, attachments)
-        spec = process_spec(record, rootfs, attachments, binds, **namespaces)
+        spec = process_spec(record, self._owner.rootfs.merged(record.id), attachments, binds, **namespaces)
         directory = self._owner.rootfs.directory(record.id)
         config = record.config
         # A terminal stays open when the one who typed lets go: detached from, it can be attached to again.
@@ -167,6 +171,7 @@ class Starting:
         waiting, container.waiting = container.waiting, []
         for each in waiting:
             each.connect(shim)
+        mounting.wait()
         for warning in shim.start():
             _log.warning("container %s: %s", record.short_id, warning)
         container.save(attached={each.name: each.settings for each in attachments})
@@ -316,6 +321,40 @@ class Starting:
             else:
                 container.waiting.append(pending)
         return pending
+
+
+class _Mounting:
+    """The mounting of a container's view, done by a thread of its own."""
+
+    def __init__(self, rootfs: Rootfs, record: Record) -> None:
+        self._rootfs, self._record = rootfs, record
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="mount", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._rootfs.mount(self._record)
+        except BaseException as error:
+            self._error = error
+
+    def wait(self) -> None:
+        """Wait until it is mounted.
+
+        Raises
+        ------
+        FusefsError
+            It cannot be.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def undo(self) -> None:
+        """Unmount it, where that is needed."""
+        self._thread.join()
+        if self._error is None:
+            self._rootfs.unmount(self._record.id)
 
 
 def _make_source(source: str) -> None:
