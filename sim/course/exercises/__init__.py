@@ -26,6 +26,7 @@ Check = Callable[[Bench], Text]
 _MODULES = {
     3: "sim.course.exercises.lookup",
     4: "sim.course.exercises.whiteouts",
+    5: "sim.course.exercises.copyup",
 }
 
 
