@@ -64,7 +64,7 @@ class Cache:
             if done != list(command):
                 continue
             try:
-                image = self._store.image(identity)
+                image = self._store.image(identity, like=state.image)
             except ImagesError:
                 continue  # removed meanwhile
             if comparable(image.settings) == wanted and (best is None or _order(image) > _order(best)):

@@ -247,7 +247,7 @@ class _Extraction:
     def _describe(self, path: str, member: tarfile.TarInfo) -> None:
         tree, raw = self._tree, os.fsencode(path)
         owner = (member.uid, member.gid) if self._owners else (0, 0)
-        if os.geteuid() == 0:
+        if os.geteuid() == 0 and (self._owners or member.isdir()):
             tree.chown(raw, *(min(max(number, 0), 2**31 - 1) for number in owner), follow_symlinks=False)
         if not member.issym():
             tree.chmod(raw, member.mode & 0o7777)
