@@ -121,7 +121,11 @@ def _title(data: CrossSection) -> str:
     name = f"{data.name}: " if data.name else ""
     if not shown:
         return f"{name}an empty stack of {plural(len(data.rows), 'layer')}"
-    parts = [f"{plural(len(served) - rw, 'path')} from read-only layers"]
+    if data.left_out:
+        name += f"{count_text(len(data.paths))} of {count_text(len(data.paths) + data.left_out)} paths, "
+        parts = [f"{count_text(len(served) - rw)} from read-only layers"]
+    else:
+        parts = [f"{plural(len(served) - rw, 'path')} from read-only layers"]
     if any(item.rw for item in data.rows):
         parts.append(f"{count_text(rw)} from the RW layer")
     if gone:

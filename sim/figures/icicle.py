@@ -114,7 +114,11 @@ def _tint(theme: Theme, depth: int, deepest: int) -> str:
     """Return the read-only colour, paler with depth."""
     from matplotlib.colors import to_hex, to_rgb
 
-    part = 0.6 * depth / max(deepest, 1)
+    if depth == 0:
+        return theme.ro
+    # Never halfway between dark and light, where neither black nor white letters are read well.
+    least, most = (0.42, 0.75) if theme.name == "light" else (0.62, 0.82)
+    part = least + (most - least) * (depth - 1) / max(deepest - 1, 1)
     mixed = [(1 - part) * a + part * b for a, b in zip(to_rgb(theme.ro), to_rgb(theme.paper), strict=True)]
     return to_hex((mixed[0], mixed[1], mixed[2]))
 

@@ -31,12 +31,12 @@ def waterfall(data: Waterfall, *, theme: Theme = LIGHT) -> Figure:
     theme
         Light or dark.
     """
-    bars: list[tuple[str, str, int, int, str]] = [("sum of virtual sizes", "", 0, data.virtual, theme.ro)]
+    bars: list[tuple[str, str, int, int, str]] = [("virtual sizes", "added up", 0, data.virtual, theme.ro)]
     level = data.virtual
     for step in data.steps:
-        bars.append((step.name, f"\u00d7 {step.used}" if step.used else "", level - step.bytes, level, theme.good))
+        bars.append((step.name, f"used \u00d7 {step.used}" if step.used else "", level - step.bytes, level, theme.good))
         level -= step.bytes
-    bars.append(("on disk", "", 0, data.disk, theme.rw))
+    bars.append(("on disk", "each layer once", 0, data.disk, theme.rw))
     column = min(max(9.0 / len(bars), 0.95), 1.7)
     left = 0.4
     width, height = max(left + len(bars) * column + 0.4, 8.2), 4.9
@@ -79,7 +79,7 @@ def waterfall(data: Waterfall, *, theme: Theme = LIGHT) -> Figure:
             parse_math=False,
         )
         if used:
-            axes.text(x + column / 2, base - 0.31, f"used {used}", size=7.5, color=theme.muted, ha="center", va="top")
+            axes.text(x + column / 2, base - 0.31, used, size=7.5, color=theme.muted, ha="center", va="top")
         if index < len(bars) - 1:
             level_y = base + (low if step_bar else end) / top * high
             axes.plot([x + column - 0.08, x + column + 0.08], [level_y, level_y], color=theme.muted, lw=1.0)

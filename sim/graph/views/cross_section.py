@@ -3,7 +3,8 @@
 Decided here: which paths are worth a column when there are more than fit, and which layers share a row.
 
 Paths are taken in this order: those in the RW layer; those that some layer hides; then the others, evenly over the
-tree. Directories get a column only where they hide something, or where nothing else is there.
+tree. A fifth of the columns is kept for each of the three, so that none is told as if it were not there. Directories
+get a column only where they hide something, or where nothing else is there.
 """
 
 from __future__ import annotations
@@ -148,8 +149,9 @@ def _choose(stack: LayerStack, found: Sequence[Column], limit: int) -> list[Colu
     for item in found:
         by_rank[_rank(stack, item)].append(item)
     chosen: list[Column] = []
-    for group in by_rank:
-        room = limit - len(chosen)
+    least = [min(len(group), limit // 5) for group in by_rank]
+    for rank, group in enumerate(by_rank):
+        room = limit - len(chosen) - sum(least[rank + 1 :])
         chosen.extend(group if len(group) <= room else _evenly(group, room))
     return sorted(chosen, key=lambda item: item.path)
 

@@ -161,7 +161,7 @@ def timeline(
     max_events: int = 600,
     max_notes: int = 24,
     max_lanes: int = 20,
-    max_arrows: int = 300,
+    max_arrows: int = 150,
     bins: int = 160,
 ) -> Timeline:
     """Lay the operations of a stack's journal out in lanes.
