@@ -1,8 +1,9 @@
 """Images beside podman and skopeo with umoci, in one run: `python -m tests.sim.images.benchmark ROOTFS`.
 
 ROOTFS is a root filesystem to make the image of, such as a debootstrap tree. The image has five layers and goes through
-the reference registry on a loopback port. Each of our steps is a process of its own, as the peers' are, with the start
-of Python in its time. Rows alternate between the tools; printed are median and range of the rounds, in seconds.
+the reference registry on a loopback port. Each of our steps is there twice: as a process of its own, with the start
+of Python in its time ("library"), and as it is used, by the docker command on our daemon ("daemon"). Rows alternate
+between the tools; printed are median and range of the rounds, in seconds.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from sim.images import Image, Store, image_from_layers
 from sim.images.registry import Registries, push
+from tests.daemons import Daemon
 from tests.sim.images.registries import registry
 
 _PARTS = (
@@ -117,38 +119,53 @@ class Bench:
         insecure = "--tls-verify=false"
         layout = self.place / "layout"
         files = ten_thousand_files(self.place / "files")
+        daemon = Daemon(self.place / "daemon")
+        daemon.place.mkdir()
+        daemon.start()
+        away = f"{self.host}/daemon:{number}"
 
         def skopeo_umoci() -> None:
             run("skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{self.name}", f"oci:{layout}:bench")
             run("umoci", "unpack", "--image", f"{layout}:bench", self.place / "bundle")
 
         try:
-            self.time("pull", "ours", lambda: ours("pull", mine, self.name))
+            self.time("pull", "daemon", lambda: daemon.output("pull", "-q", self.name))
+            self.time("pull", "library", lambda: ours("pull", mine, self.name))
             self.time("pull", "podman", lambda: run(*first, "pull", "-q", insecure, self.name))
             self.time("pull", "skopeo+umoci", skopeo_umoci)
-            self.time("pull again", "ours", lambda: ours("pull", mine, self.name))
+            self.time("pull again", "daemon", lambda: daemon.output("pull", "-q", self.name))
+            self.time("pull again", "library", lambda: ours("pull", mine, self.name))
             self.time("pull again", "podman", lambda: run(*first, "pull", "-q", insecure, self.name))
-            self.time("commit 10,000 files", "ours", lambda: ours("commit", mine, self.name, files))
+            self.time("commit 10,000 files", "library", lambda: ours("commit", mine, self.name, files))
             container = run(*first, "create", self.name, "true")
             run("cp", "-a", f"{files}/.", run(*first, "mount", container))
             run(*first, "umount", container)
             self.time("commit 10,000 files", "podman", lambda: run(*first, "commit", "-q", container, "new:1"))
-            self.time("save", "ours", lambda: ours("save", mine, self.place / "ours.tar"))
+            daemon.output("tag", self.name, "new:1")
+            daemon.output("tag", self.name, away)
+            self.time("save", "daemon", lambda: daemon.output("save", "-o", str(self.place / "daemon.tar"), "new:1"))
+            self.time("save", "library", lambda: ours("save", mine, self.place / "ours.tar"))
             self.time("save", "podman", lambda: run(*first, "save", "-q", "-o", self.place / "podman.tar", "new:1"))
             target = f"{self.host}/ours:{number}"
-            self.time("push", "ours", lambda: ours("push", mine, target))
+            self.time("push", "daemon", lambda: daemon.output("push", "-q", away))
+            self.time("push", "library", lambda: ours("push", mine, target))
             theirs = f"{self.host}/podman:{number}"
             self.time("push", "podman", lambda: run(*first, "push", "-q", insecure, "new:1", theirs))
-            self.time("load", "ours", lambda: ours("load", other, self.place / "podman.tar"))
+            daemon.output("rmi", "-f", self.name, "new:1", away)
+            self.time("load", "daemon", lambda: daemon.output("load", "-q", "-i", str(self.place / "podman.tar")))
+            self.time("load", "library", lambda: ours("load", other, self.place / "podman.tar"))
             self.time("load", "podman", lambda: run(*second, "load", "-q", "-i", self.place / "podman.tar"))
-            self.time("remove", "ours", lambda: ours("remove", other))
+            images = daemon.output("images", "-q").split()
+            self.time("remove", "daemon", lambda: daemon.output("rmi", "-f", *dict.fromkeys(images)))
+            self.time("remove", "library", lambda: ours("remove", other))
             self.time("remove", "podman", lambda: run(*second, "rmi", "-f", "-a"))
         finally:
+            daemon.stop()
             for podman in (first, second):
                 run(*podman, "system", "reset", "-f")
-            for name in ("mine", "other", "layout", "bundle", "files", "podman", "podman2"):
+            for name in ("mine", "other", "layout", "bundle", "files", "podman", "podman2", "daemon"):
                 shutil.rmtree(self.place / name, ignore_errors=True)
-            for name in ("ours.tar", "podman.tar"):
+            for name in ("ours.tar", "podman.tar", "daemon.tar"):
                 (self.place / name).unlink(missing_ok=True)
 
     def table(self) -> str:
