@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from fusefs import FusefsError, JournalLayer, Level, Options, Recorder, Stack, UnionFS, mount
+from fusefs import FusefsError, JournalLayer, Level, Options, Recorder, Redirect, Stack, UnionFS, mount
 from fusefs.drivers.devfuse.options import Passthrough, Tuning
 from fusefs.mount import choose_driver
 from sim.bench import peers
@@ -32,7 +32,9 @@ def _stack(layout: Layout) -> Stack:
 
 
 def _options(layout: Layout, *, metacopy: bool = False) -> Options:
-    return Options(metacopy=metacopy, volatile=layout.durability == "off")
+    # overlayfs takes metacopy=on with redirects only: they say where the data is of what was moved.
+    redirect = Redirect.ON if metacopy else Options().redirect
+    return Options(metacopy=metacopy, redirect=redirect, volatile=layout.durability == "off")
 
 
 def _mounted(
@@ -132,7 +134,7 @@ def _all() -> Iterable[Driver]:
         "overlayfs", "the kernel's own union", "-t overlay", _bind("overlayfs", driver="overlayfs"), _no_overlayfs
     )
     yield Driver(
-        "overlayfs+metacopy", "the kernel's own union, at its best", "-t overlay -o metacopy=on",
+        "overlayfs+metacopy", "the kernel's own union, at its best", "-t overlay -o metacopy=on,redirect_dir=on",
         _bind("overlayfs+metacopy", driver="overlayfs", metacopy=True), _no_overlayfs, extra=True,
     )  # fmt: skip
     yield Driver(
@@ -145,7 +147,8 @@ def _all() -> Iterable[Driver]:
         _bind("devfuse-no-passthrough", driver="devfuse", passthrough=Passthrough.OFF), _no_devfuse,
     )  # fmt: skip
     yield Driver(
-        "devfuse+metacopy", "the same, a change of metadata copies no data", "--driver devfuse -o metacopy=on",
+        "devfuse+metacopy", "the same, a change of metadata copies no data",
+        "--driver devfuse -o metacopy=on,redirect_dir=on",
         _bind("devfuse+metacopy", driver="devfuse", metacopy=True), _no_devfuse, extra=True,
     )  # fmt: skip
     yield Driver(

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from fusefs import FusefsError, Stack, mount
 from fusefs.mount import Mount
@@ -25,11 +26,20 @@ from sim.bench.errors import BenchError
 from sim.bench.files import MountedFiles
 from sim.bench.session import Driver, Layout, Session
 
-__all__ = ["ENGINES", "Engine"]
+if TYPE_CHECKING:
+    from sim.images import Store
+
+__all__ = ["ENGINES", "IMAGE", "Engine"]
 
 #: The command of a container that goes on until it is ended.
 _WAIT = ("/bin/busybox", "sleep", "600")
 _TRUE = ("/bin/busybox", "true")
+
+#: What every engine calls the image that the root filesystem became.
+IMAGE = f"localhost/layerlab-bench:{os.getpid()}"
+
+#: What images that were built here are known by.
+_LABEL = ("--label", f"layerlab-bench={os.getpid()}")
 
 
 class Engine(Session):
@@ -50,12 +60,11 @@ class Engine(Session):
     def let_go(self) -> None:
         """End that container and remove it."""
 
+    def ready_to_build(self) -> None:
+        """Make what a build needs and what is no part of it."""
+
     def build(self, context: Path, *, cached: bool) -> None:
         """Build an image on the root filesystem from a directory; with the cache of a build before, or without."""
-
-    def lacks_build(self) -> str:
-        """Return why it cannot build here; "" if it can."""
-        return ""
 
 
 class Ours(Engine):
@@ -66,11 +75,29 @@ class Ours(Engine):
         self._driver = driver
         self._image = Path()
         self._number = 0
+        self._store: Store | None = None
         self._held: tuple[Mount, object, object] | None = None
 
     def provide(self, place: str) -> None:
         """Take the case's root filesystem as the image."""
         self._image = self.layout.lower[-1] / place.lstrip("/")
+
+    def build(self, context: Path, *, cached: bool) -> None:
+        """Build in a store of its own, into which the root filesystem was put as an image before."""
+        from sim.build import BuildOptions, LocalRunner, build
+
+        assert self._store is not None
+        runner = LocalRunner(self._store, driver=self._driver)
+        options = BuildOptions(tags=(f"{IMAGE}-built",), nocache=not cached, network="none")
+        build(self._store, context, options, runner=runner, output=lambda _: None)
+
+    def ready_to_build(self) -> None:
+        """Put the root filesystem into the store as an image, once."""
+        from sim.images import Store, image_from_rootfs
+
+        if self._store is None:
+            self._store = Store(self.layout.work / "store")
+            image_from_rootfs(self._store, self._image, tags=[IMAGE])
 
     def _mount(self) -> Mount:
         self._number += 1
@@ -135,6 +162,11 @@ class Ours(Engine):
 
         with contextlib.suppress(FusefsError):
             self.let_go()
+        if self._store is not None:
+            from sim.build import end_parser
+
+            self._store.close()
+            end_parser()
         end_zygote()
 
 
@@ -164,7 +196,7 @@ class Command(Engine):
         self._place = place
         self._runs = [*runs, "--network", "none"]
         self._builds = list(builds)
-        self._image = f"localhost/layerlab-bench:{os.getpid()}"
+        self._image = IMAGE
         self._held = ""
         self._from = ""
 
@@ -208,7 +240,7 @@ class Command(Engine):
     def build(self, context: Path, *, cached: bool) -> None:
         """Build with the engine's own builder."""
         cache = [] if cached else ["--no-cache"]
-        self._run("build", "-q", *self._builds, *cache, "-t", f"{self._image}-built", str(context))
+        self._run("build", "-q", *self._builds, *cache, *_LABEL, "-t", f"{self._image}-built", str(context))
 
     def close(self) -> None:
         """Remove images and containers, and the engine's own directory."""
@@ -216,15 +248,13 @@ class Command(Engine):
             if words[-1]:
                 with contextlib.suppress(BenchError, subprocess.TimeoutExpired):
                     self._run(*words)
-        if self._place is not None:
+        if self._place is None:  # builds without a cache leave those behind that had the name before
+            with contextlib.suppress(BenchError, subprocess.TimeoutExpired):
+                self._run("image", "prune", "--force", "--filter", f"label={_LABEL[1]}")
+        else:
             from sim.bench.places import clear
 
             clear(self._place)
-
-    @property
-    def image(self) -> str:
-        """The name of the imported image."""
-        return self._image
 
 
 def _podman(layout: Layout) -> Session:

@@ -25,7 +25,7 @@ from pathlib import Path
 from sim.bench.result import Case
 from sim.bench.session import Session
 
-__all__ = ["WORKLOADS", "Run", "Spot", "Step", "Workload", "nothing", "workload"]
+__all__ = ["WORKLOADS", "Fill", "Run", "Spot", "Step", "Workload", "nothing", "workload"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,9 @@ class Spot:
 
 
 Step = Callable[[Session, Spot], None]
+
+#: Makes files in the read-only layers, the topmost first.
+Fill = Callable[[Sequence[Path], Spot], None]
 
 #: The work. It may return the seconds that it took by its own clock, where a program that it starts knows better.
 Run = Callable[[Session, Spot], float | None]
@@ -107,7 +110,7 @@ class Workload:
     group: str
     question: str
     run: Run = nothing
-    fill: Callable[[Sequence[Path], Spot], None] = _no_fill
+    fill: Fill = _no_fill
     prepare: Step = nothing
     prime: Step = nothing
     check: Step = nothing

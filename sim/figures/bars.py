@@ -80,7 +80,7 @@ def bars(data: Bars, *, theme: Theme = LIGHT) -> Figure:
     columns = 2 if len(groups) > 1 else 1
     rows = max((len(groups) + columns - 1) // columns, 1)
     most = max((len(group) for _, group in groups), default=1)
-    cell = 0.62 + 0.245 * most + 0.45
+    cell = 0.62 + 0.245 * most + 0.2
     width, height = 12.0 if columns == 2 else 8.4, 0.95 + rows * cell
     figure, words = page(width, height, theme)
     heading(words, theme, 0.35, height - 0.22, data.title, data.subtitle, width - 0.7)

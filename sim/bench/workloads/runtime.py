@@ -10,9 +10,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from sim.bench.engines import Engine
-from sim.bench.registry import Spot, Step, Workload, nothing, workload
+from sim.bench.engines import IMAGE, Engine
+from sim.bench.registry import Fill, Spot, Step, Workload, nothing, workload
 from sim.bench.session import Session
+from sim.bench.trees import source_tree
 
 __all__ = ["engine"]
 
@@ -42,11 +43,12 @@ def _fill(layers: Sequence[Path], spot: Spot) -> None:
 
 
 def _work(
-    name: str, question: str, *, prepare: Step = nothing, prime: Step = nothing, undo: Step = nothing
-) -> Workload:
+    name: str, question: str, *, prepare: Step = nothing, prime: Step = nothing, undo: Step = nothing, count: int = 3,
+    fill: Fill = _fill,
+) -> Workload:  # fmt: skip
     return Workload(
-        name, "runtime", question, fill=_fill, prepare=prepare, prime=prime, undo=undo, lacks=_lacks,
-        count=lambda case: 3,
+        name, "runtime", question, fill=fill, prepare=prepare, prime=prime, undo=undo, lacks=_lacks,
+        count=lambda case: count,
     )  # fmt: skip
 
 
@@ -81,3 +83,46 @@ def container_exec(session: Session, spot: Spot) -> None:
     """Run a command in a container, three times."""
     for _ in range(spot.count):
         engine(session).execute()
+
+
+def _fill_context(layers: Sequence[Path], spot: Spot) -> None:
+    """Make the root filesystem, and a directory to build from: sources to copy, and steps that run a program."""
+    _fill(layers, spot)
+    context = spot.scratch / "context"
+    source_tree([context], "src", 100)
+    (context / "Dockerfile").write_text(_DOCKERFILE)
+
+
+_DOCKERFILE = f"""\
+FROM {IMAGE}
+ENV STAGE=bench
+COPY src /srv/src
+RUN ["/bin/busybox", "sh", "-c", "cat /srv/src/*/*/* >/srv/whole"]
+RUN ["/bin/busybox", "touch", "/srv/done"]
+CMD ["/bin/busybox", "cat", "/srv/done"]
+"""
+
+
+def _ready(session: Session, spot: Spot) -> None:
+    engine(session).ready_to_build()
+
+
+def _build_once(session: Session, spot: Spot) -> None:
+    engine(session).build(spot.scratch / "context", cached=True)
+
+
+@workload(
+    _work("build-cold", "How long does a build without a cache take?", prepare=_ready, count=1, fill=_fill_context)
+)
+def build_cold(session: Session, spot: Spot) -> None:
+    """Build an image with two RUN steps; no step is taken from the cache."""
+    engine(session).build(spot.scratch / "context", cached=False)
+
+
+@workload(
+    _work("build-cached", "How long does a build take of which every step is cached?", prepare=_ready,
+          prime=_build_once, count=1, fill=_fill_context)
+)  # fmt: skip
+def build_cached(session: Session, spot: Spot) -> None:
+    """Build an image again of which nothing has changed."""
+    engine(session).build(spot.scratch / "context", cached=True)
