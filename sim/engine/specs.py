@@ -15,7 +15,18 @@ from sim.engine.errors import BadParameterError
 from sim.engine.model import Config, HostConfig, MountPoint, Record
 from sim.engine.mountwishes import parse_tmpfs, subdirectory
 from sim.engine.portspecs import port_wishes
-from sim.runtime import Bind, Limits, LogOptions, Namespaces, ProcessSpec, Rlimit, Tmpfs, capability_mask
+from sim.runtime import (
+    Bind,
+    Device,
+    Limits,
+    LogOptions,
+    Namespaces,
+    ProcessSpec,
+    Rlimit,
+    Throttle,
+    Tmpfs,
+    capability_mask,
+)
 from sim.runtime import write_etc_files as write_files
 from sim.runtime.spec import DEFAULT_PATH
 
@@ -28,9 +39,6 @@ __all__ = [
     "process_spec",
     "write_etc_files",
 ]
-
-#: The period of processor quotas, in microseconds.
-_PERIOD = 100_000
 
 
 def joined_container(mode: str) -> str:
@@ -62,17 +70,32 @@ def environment(record: Record) -> tuple[str, ...]:
 
 def limits_of(host: HostConfig) -> Limits:
     """Return what a container may use."""
-    cpus = host.nano_cpus
-    if not cpus and host.cpu_quota > 0:
-        cpus = host.cpu_quota * 1_000_000_000 // (host.cpu_period or _PERIOD)
+    swappiness = host.memory_swappiness
+    rates = {
+        "read_bps": host.blkio_device_read_bps,
+        "write_bps": host.blkio_device_write_bps,
+        "read_iops": host.blkio_device_read_iops,
+        "write_iops": host.blkio_device_write_iops,
+    }
     return Limits(
         memory=host.memory,
         memory_swap=host.memory_swap,
         memory_reservation=host.memory_reservation,
-        nano_cpus=cpus,
+        memory_swappiness=None if swappiness is None or swappiness < 0 else swappiness,
+        oom_kill_disable=bool(host.oom_kill_disable),
+        nano_cpus=host.nano_cpus,
+        cpu_period=host.cpu_period,
+        cpu_quota=host.cpu_quota,
         cpu_shares=host.cpu_shares,
         cpuset_cpus=host.cpuset_cpus,
+        cpuset_mems=host.cpuset_mems,
         pids=host.pids_limit or 0,
+        blkio_weight=host.blkio_weight,
+        throttles=tuple(
+            Throttle(Path(str(each["Path"])), kind, int(each["Rate"]))
+            for kind, all_ in rates.items()
+            for each in all_ or ()
+        ),
     )
 
 
@@ -94,7 +117,8 @@ def mounts_of(record: Record) -> list[Bind | Tmpfs]:
         if point.type == "tmpfs":
             found.append(parse_tmpfs(point.destination, point.options))
         else:
-            found.append(Bind(Path(_source(point)), point.destination, not point.rw))
+            propagation = point.propagation or "rprivate"
+            found.append(Bind(Path(_source(point)), point.destination, not point.rw, propagation=propagation))
     for target, options in (record.host_config.tmpfs or {}).items():
         found.append(parse_tmpfs(target, options))
     return found
@@ -208,7 +232,11 @@ def process_spec(
         limits=limits_of(host),
         cgroup=f"{host.cgroup_parent.strip('/') or 'layerlab'}/{record.id}",
         shm_size=host.shm_size,
-        devices=tuple(device.path_on_host for device in host.devices or ()),
+        devices=tuple(
+            Device(each.path_on_host, each.path_in_container, each.cgroup_permissions or "rwm")
+            for each in host.devices or ()
+        ),
+        device_rules=host.device_cgroup_rules or (),
         sysctls=tuple((host.sysctls or {}).items()),
         masked_paths=host.masked_paths or (),
         read_only_paths=host.readonly_paths or (),
