@@ -27,6 +27,7 @@ _MODULES = {
     3: "sim.course.exercises.lookup",
     4: "sim.course.exercises.whiteouts",
     5: "sim.course.exercises.copyup",
+    6: "sim.course.exercises.renames",
 }
 
 
