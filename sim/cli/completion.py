@@ -32,8 +32,8 @@ def _names(kind: str, settings: dict[str, object]) -> list[str]:
     from sim.cli.client.engine import Engine
     from sim.cli.client.hosts import choose
 
+    engine = Engine(choose(settings))  # none is started for this
     try:
-        engine = Engine(choose(settings))  # none is started for this
         match kind:
             case "container" | "running":
                 found = engine.get("/containers/json", all=kind == "container")
@@ -47,6 +47,8 @@ def _names(kind: str, settings: dict[str, object]) -> list[str]:
                 return [item["Name"] for item in engine.get("/networks")]
     except (Failure, OSError, ValueError, KeyError):
         return []
+    finally:
+        engine.close()
     return []
 
 

@@ -95,10 +95,13 @@ def _start(host: Host) -> None:
 
 
 def _answers(host: Host) -> bool:
+    engine = Engine(host)
     try:
-        Engine(host).ping()
+        engine.ping()
     except (Failure, OSError):
         return False
+    finally:
+        engine.close()
     return True
 
 

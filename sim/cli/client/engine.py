@@ -131,12 +131,21 @@ class Engine:
         self.experimental = False
         self.os = ""
         self._connection: http.client.HTTPConnection | None = None
+        self._others: list[Engine] = []
 
     def apart(self) -> Engine:
-        """Return another client of the same engine, for a thread or a signal handler."""
+        """Return another client of the same engine, for a thread or a signal handler; it is closed with this one."""
         other = Engine(self.host)
         other.version = self.version
+        self._others.append(other)
         return other
+
+    def close(self) -> None:
+        """Close the connection that is kept."""
+        for engine in (self, *self._others):
+            if engine._connection is not None:
+                engine._connection.close()
+                engine._connection = None
 
     # -- what is asked
 

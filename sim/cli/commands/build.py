@@ -217,7 +217,7 @@ def _query(call: Call, dockerfile: str, remote: str) -> dict[str, object]:
         ("cachefrom", call.many("cache-from")),
         ("ulimits", [_ulimit(word) for word in call.many("ulimit")]),
     ):
-        query[name] = json.dumps(value, sort_keys=True, separators=(",", ":")) if value else None
+        query[name] = json.dumps(value, sort_keys=isinstance(value, dict), separators=(",", ":")) if value else None
     return query
 
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 from typing import Any
 
-from sim.cli.client import DaemonError, Engine
+from sim.cli.client import DaemonError, Engine, Stream
 from sim.cli.commands.run import exit_status, open_streams
 from sim.cli.commands.shared import say
 from sim.cli.failure import Failure
@@ -98,18 +98,21 @@ def _inspected(engine: Engine, name: str) -> dict[str, Any]:
     return found
 
 
-def _attached(call: Call, container: dict[str, Any], *, stdin: bool, running: bool) -> int:
+def _attached(
+    call: Call, container: dict[str, Any], *, stdin: bool, running: bool, waiting: Stream | None = None
+) -> int:
     """Attach to a container, which is started now where it does not run, and return its status."""
     engine, identity, keys = call.engine, container["Id"], call.text("detach-keys")
     tty = bool(container["Config"].get("Tty"))
     streams = {"AttachStdin": stdin, "AttachStdout": True, "AttachStderr": True}
-    if running:
+    if running and waiting is None:
         waiting = engine.stream("POST", f"/containers/{identity}/wait")
     with open_streams(engine, identity, streams, keys) as connection, contextlib.ExitStack() as resizing:
         if not running:
             removed = container["HostConfig"].get("AutoRemove")
             condition = "removed" if removed else "next-exit"
             waiting = engine.stream("POST", f"/containers/{identity}/wait", condition=condition)
+        assert waiting is not None
 
         def begin() -> None:
             if not running:
@@ -141,6 +144,14 @@ def _attached(call: Call, container: dict[str, Any], *, stdin: bool, running: bo
 )
 def attach(call: Call) -> int:
     """Attach to a container."""
+    # Before it is looked at: it may end meanwhile.
+    waiting = call.engine.stream("POST", f"/containers/{call.arguments[0]}/wait")
+    with contextlib.ExitStack() as opened:
+        opened.callback(waiting.close)
+        return _attach(call, waiting)
+
+
+def _attach(call: Call, waiting: Stream) -> int:
     container = _inspected(call.engine, call.arguments[0])
     state = container["State"]
     if not state.get("Running"):
@@ -154,7 +165,7 @@ def attach(call: Call) -> int:
     if not call.on("no-stdin"):
         check_terminal(bool(config.get("Tty")))
     with forwarded_signals(call.engine, container["Id"], call.on("sig-proxy") and not config.get("Tty")):
-        return _attached(call, container, stdin=stdin, running=True)
+        return _attached(call, container, stdin=stdin, running=True, waiting=waiting)
 
 
 @docker(

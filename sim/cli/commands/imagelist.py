@@ -39,13 +39,25 @@ LISTING = Listing(
 _RAW_DIGEST = LISTING.raw.replace("image_id:", "digest: {{.Digest}}\nimage_id:")
 
 
-def image_rows(item: Mapping[str, Any], *, trunc: bool = True, digests: bool = False) -> Iterator[dict[str, object]]:
-    """Yield the fields of an image, once for each of its names."""
-    for repository, tag, digest in _names(item, digests):
+def image_rows(
+    item: Mapping[str, Any], *, trunc: bool = True, digests: bool = False, wanted: bool = False
+) -> Iterator[dict[str, object]]:
+    """Yield the fields of an image, once for each of its names.
+
+    Parameters
+    ----------
+    trunc
+        Whether IDs are short.
+    digests
+        Whether there is a row for each digest.
+    wanted
+        Whether digests are shown at all.
+    """
+    for repository, tag, digest in _names(item, wanted or digests, digests):
         yield _row(item, repository, tag, digest, trunc)
 
 
-def _names(item: Mapping[str, Any], wanted: bool) -> Iterator[tuple[str, str, str]]:
+def _names(item: Mapping[str, Any], wanted: bool, each: bool) -> Iterator[tuple[str, str, str]]:
     none = "<none>"
     tags: dict[str, list[str]] = {}
     for name in item.get("RepoTags") or ():
@@ -65,7 +77,7 @@ def _names(item: Mapping[str, Any], wanted: bool) -> Iterator[tuple[str, str, st
         for tag in found:
             yield from ((repository, tag, digest) for digest in (known if wanted and known else [none]))
     for repository, known in digests.items():
-        yield from ((repository, none, digest) for digest in (known if wanted else [none]))
+        yield from ((repository, none, digest) for digest in (known if each else [""]))
 
 
 def _row(item: Mapping[str, Any], repository: str, tag: str, digest: str, trunc: bool) -> dict[str, object]:
@@ -117,6 +129,7 @@ def images(call: Call) -> None:
             form = _RAW_DIGEST
         elif form.startswith("table ") and ".Digest" not in form:
             form += "\t{{.Digest}}"
-    wanted = digests or "{{.Digest}}" in form
-    rows = [row for item in found for row in image_rows(item, trunc=not call.on("no-trunc"), digests=wanted)]
+    wanted = "{{.Digest}}" in form
+    trunc = not call.on("no-trunc")
+    rows = [row for item in found for row in image_rows(item, trunc=trunc, digests=digests, wanted=wanted)]
     show_rows(LISTING, form, rows, columns=columns, quiet="ID" if quiet else "")

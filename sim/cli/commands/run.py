@@ -185,7 +185,10 @@ def run(call: Call) -> int:
 def _wait(engine: Engine, identity: str, remove: bool) -> Stream:
     """Begin to wait for the end. The answer's head comes at once: then the engine does wait."""
     condition = "removed" if remove else "next-exit"
-    return engine.stream("POST", f"/containers/{identity}/wait", condition=condition)
+    try:
+        return engine.stream("POST", f"/containers/{identity}/wait", condition=condition)
+    except DaemonError as error:
+        raise with_help(error.text, "run") from None
 
 
 def _start(engine: Engine, identity: str) -> None:

@@ -162,5 +162,8 @@ def ping(call: Call) -> None:
     from sim.cli.client.hosts import choose
 
     engine = Engine(choose(call.settings))
-    engine.ping()
+    try:
+        engine.ping()
+    finally:
+        engine.close()
     say(f"OK, {engine.host.url} speaks API version {json.dumps(engine.version).strip(chr(34))}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.cli.commands.shared import each, say, warn
+from sim.cli.commands.shared import each, say
 from sim.cli.failure import Failure
 from sim.cli.flags import Call, docker, option
 from sim.cli.run.config import restart_policy
@@ -77,4 +77,4 @@ def update(call: Call) -> None:
         each(call.arguments, change)
     finally:
         if warnings:
-            warn("\n".join(warnings))
+            say("\n".join(warnings))

@@ -58,6 +58,11 @@ class Call:
             self._engine = connect(self.settings)
         return self._engine
 
+    def close(self) -> None:
+        """End the connection."""
+        if self._engine is not None:
+            self._engine.close()
+
     def on(self, name: str) -> bool:
         """Return whether a switch is on."""
         return bool(self._values[name])
@@ -143,7 +148,11 @@ class DockerCommand:
             print(self.help(path))
             return 0
         self._check_count(path, len(rest))
-        return self.run(Call(path, values, given, rest, settings))
+        call = Call(path, values, given, rest, settings)
+        try:
+            return self.run(call)
+        finally:
+            call.close()
 
     def _usage(self, path: str) -> str:
         return "Usage:  " + "\n        ".join(f"{path} {one}".rstrip() for one in self.usage)
@@ -273,7 +282,7 @@ class DockerGroup:
         first = words[0]
         if first.startswith("-"):
             word = f"flag: {first}" if first.startswith("--") else f"shorthand flag: '{first[1:2]}' in {first}"
-            raise Failure(f"unknown {word}\n\nUsage:  {path} COMMAND\n\n{_more(path, 'Run')}", 125)
+            raise Failure(f"unknown {word}\n\nUsage:  {path}\n\n{_more(path, 'Run')}", 125)
         command = self.command(first)
         if command is None:
             raise Failure(f"layerlab: unknown command: {path} {first}\n\nUsage:  {path}\n\n{_more(path, 'Run')}")
