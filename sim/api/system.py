@@ -105,7 +105,7 @@ def _info(engine: Engine, version: tuple[int, int]) -> dict[str, Any]:
         "ContainersRunning": states.get("running", 0),
         "ContainersPaused": states.get("paused", 0),
         "ContainersStopped": len(uses) - states.get("running", 0) - states.get("paused", 0),
-        "Images": len(engine.store.images(intermediate=True)),
+        "Images": engine.store.count(),
         "Driver": system.storage_driver,
         "DriverStatus": system.driver_status(),
         "Plugins": {

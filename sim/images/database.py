@@ -83,6 +83,11 @@ class Database:
             if self._depth == 0:
                 self._connection.execute("COMMIT")
 
+    def version(self) -> tuple[int, int]:
+        """Return what is another value after each change, whoever made it."""
+        with self._lock:
+            return self._connection.execute("PRAGMA data_version").fetchone()[0], self._connection.total_changes
+
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return what a query finds."""
         with self._lock:

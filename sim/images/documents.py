@@ -8,6 +8,7 @@ annotation. Frozen values, any thread. Sources: OCI image specification 1.1; "Im
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -304,6 +305,7 @@ def rfc3339(seconds: float) -> str:
     return time.isoformat(timespec="microseconds" if time.microsecond else "seconds").replace("+00:00", "Z")
 
 
+@functools.lru_cache(maxsize=8192)
 def nanoseconds(time: str) -> int:
     """Return a time of a document in nanoseconds since the epoch; 0 where there is none or it cannot be read.
 

@@ -72,6 +72,7 @@ class Store(LayerStore):
 
     def __init__(self, root: str | os.PathLike[str], *, sync: bool = False, largest_layer: int = LARGEST_LAYER) -> None:
         super().__init__(root, sync=sync, largest_layer=largest_layer)
+        self._listed: tuple[tuple[int, int], list[Image]] | None = None
         if not (self.root / "index.json").exists():
             self._write_index()
 
@@ -196,18 +197,25 @@ class Store(LayerStore):
         intermediate
             Whether the intermediate images of builds are among them.
         """
+        version = self.records.version()
+        known = self._listed
+        if known is None or known[0] != version:
+            known = self._listed = (version, self._list())
+        return [image for image in known[1] if intermediate or not image.intermediate]
+
+    def _list(self) -> list[Image]:
         names = _Names({}, {})
         for image, repository, tag in self.records.rows("SELECT image, repository, tag FROM tag"):
             names.tags.setdefault(image, []).append((repository, tag))
         for image, repository, digest in self.records.rows("SELECT image, repository, digest FROM repository_digest"):
             names.digests.setdefault(image, []).append((repository, digest))
         layers = self.layers()
-        found = [
-            self._image(row, layers, names)
-            for row in self._image_rows("ORDER BY number DESC")
-            if intermediate or not row[5]
-        ]
+        found = [self._image(row, layers, names) for row in self._image_rows("ORDER BY number DESC")]
         return sorted(found, key=lambda image: (image.created_ns, image.number), reverse=True)
+
+    def count(self) -> int:
+        """Return how many images there are, the intermediate ones of builds among them."""
+        return int(self.records.rows("SELECT count(*) FROM image")[0][0])
 
     def _image_rows(self, condition: str, *values: object) -> list[tuple[str, ...]]:
         return self.records.rows(
