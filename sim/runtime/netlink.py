@@ -26,11 +26,14 @@ __all__ = [
     "add_default_route",
     "add_pair",
     "addresses",
+    "attribute",
+    "attributes",
     "configure_inside",
     "delete_link",
     "find_link",
     "links",
     "loopback_up",
+    "request",
     "set_link",
 ]
 
@@ -57,7 +60,8 @@ class Link:
     mac: str
 
 
-def _attribute(kind: int, value: bytes | str | int) -> bytes:
+def attribute(kind: int, value: bytes | str | int) -> bytes:
+    """Return an attribute of a message."""
     data = (
         value.encode() + b"\0"
         if isinstance(value, str)
@@ -69,7 +73,8 @@ def _attribute(kind: int, value: bytes | str | int) -> bytes:
     return struct.pack("=HH", length, kind) + data + bytes(-length % 4)
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the attributes of a message, or of one that holds others."""
     while len(data) >= 4:
         length, kind = struct.unpack_from("=HH", data)
         if length < 4:
@@ -78,10 +83,10 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
         data = data[length + (-length % 4) :]
 
 
-def _request(kind: int, flags: int, body: bytes) -> list[tuple[int, bytes]]:
-    """Send one request and return the answers' types and bodies."""
+def request(kind: int, flags: int, body: bytes, protocol: int = 0) -> list[tuple[int, bytes]]:
+    """Send one request and return the answers' types and bodies; by default to rtnetlink."""
     answers: list[tuple[int, bytes]] = []
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as connection:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as connection:
         connection.sendto(_HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST | _ACK, 1, 0) + body, (0, 0))
         while True:
             data = connection.recv(1 << 18)
@@ -102,11 +107,11 @@ def _request(kind: int, flags: int, body: bytes) -> list[tuple[int, bytes]]:
 def links() -> list[Link]:
     """Return the interfaces of the caller's network namespace."""
     found = []
-    for kind, content in _request(_GETLINK, _DUMP, _LINK_HEADER.pack(0, 0, 0, 0, 0)):
+    for kind, content in request(_GETLINK, _DUMP, _LINK_HEADER.pack(0, 0, 0, 0, 0)):
         if kind != _NEWLINK:
             continue
         _, _, index, flags, _ = _LINK_HEADER.unpack_from(content)
-        values = dict(_attributes(content[_LINK_HEADER.size :]))
+        values = dict(attributes(content[_LINK_HEADER.size :]))
         master = struct.unpack("=I", values[_IFLA_MASTER])[0] if _IFLA_MASTER in values else 0
         name = values.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode()
         mac = ":".join(f"{byte:02x}" for byte in values.get(_IFLA_ADDRESS, b""))
@@ -133,18 +138,18 @@ def _mac_bytes(mac: str) -> bytes:
 def set_link(name: str, *, up: bool = True, master: str | None = None, mtu: int = 0) -> None:
     """Bring an interface up or down; make it a port of a bridge; set the bytes of its largest packet."""
     body = _LINK_HEADER.pack(0, 0, _index(name), _IFF_UP if up else 0, _IFF_UP)
-    body += _attribute(_IFLA_MTU, mtu) if mtu else b""
-    _request(_SETLINK, 0, body + (_attribute(_IFLA_MASTER, _index(master)) if master else b""))
+    body += attribute(_IFLA_MTU, mtu) if mtu else b""
+    request(_SETLINK, 0, body + (attribute(_IFLA_MASTER, _index(master)) if master else b""))
 
 
 def add_bridge(name: str, mac: str = "") -> bool:
     """Make a bridge; false where one of that name is there already."""
-    body = _LINK_HEADER.pack(0, 0, 0, 0, 0) + _attribute(_IFLA_IFNAME, name)
+    body = _LINK_HEADER.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, name)
     if mac:
-        body += _attribute(_IFLA_ADDRESS, _mac_bytes(mac))
-    body += _attribute(_IFLA_LINKINFO, _attribute(_IFLA_INFO_KIND, b"bridge"))
+        body += attribute(_IFLA_ADDRESS, _mac_bytes(mac))
+    body += attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"bridge"))
     try:
-        _request(_NEWLINK, _CREATE | _EXCL, body)
+        request(_NEWLINK, _CREATE | _EXCL, body)
     except OSError as error:
         if error.errno != errno.EEXIST:
             raise
@@ -154,22 +159,22 @@ def add_bridge(name: str, mac: str = "") -> bool:
 
 def add_pair(host_name: str, bridge: str, name: str, namespace: int, mac: str = "", mtu: int = 0) -> None:
     """Make a pair of interfaces: one here as a port of a bridge, up; the other in the namespace of a descriptor."""
-    size = _attribute(_IFLA_MTU, mtu) if mtu else b""
-    peer = _LINK_HEADER.pack(0, 0, 0, 0, 0) + _attribute(_IFLA_IFNAME, name) + _attribute(_IFLA_NET_NS_FD, namespace)
+    size = attribute(_IFLA_MTU, mtu) if mtu else b""
+    peer = _LINK_HEADER.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, name) + attribute(_IFLA_NET_NS_FD, namespace)
     if mac:
-        peer += _attribute(_IFLA_ADDRESS, _mac_bytes(mac))
-    data = _attribute(_IFLA_INFO_DATA, _attribute(_VETH_INFO_PEER, peer + size))
-    body = _LINK_HEADER.pack(0, 0, 0, _IFF_UP, _IFF_UP) + _attribute(_IFLA_IFNAME, host_name) + size
-    body += _attribute(_IFLA_MASTER, _index(bridge))
-    body += _attribute(_IFLA_LINKINFO, _attribute(_IFLA_INFO_KIND, b"veth") + data)
-    _request(_NEWLINK, _CREATE | _EXCL, body)
+        peer += attribute(_IFLA_ADDRESS, _mac_bytes(mac))
+    data = attribute(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, peer + size))
+    body = _LINK_HEADER.pack(0, 0, 0, _IFF_UP, _IFF_UP) + attribute(_IFLA_IFNAME, host_name) + size
+    body += attribute(_IFLA_MASTER, _index(bridge))
+    body += attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"veth") + data)
+    request(_NEWLINK, _CREATE | _EXCL, body)
 
 
 def delete_link(name: str) -> None:
     """Remove an interface; one that is not there is no error."""
     with contextlib.suppress(ContainerError):
         try:
-            _request(_DELLINK, 0, _LINK_HEADER.pack(0, 0, _index(name), 0, 0))
+            request(_DELLINK, 0, _LINK_HEADER.pack(0, 0, _index(name), 0, 0))
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise
@@ -181,9 +186,9 @@ def add_address(name: str, address: str) -> None:
     family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
     flags = 0 if interface.version == 4 else _IFA_F_NODAD
     body = struct.pack("=BBBBI", family, interface.network.prefixlen, flags, 0, _index(name))
-    body += _attribute(_IFA_LOCAL, interface.ip.packed) + _attribute(_IFA_ADDRESS, interface.ip.packed)
+    body += attribute(_IFA_LOCAL, interface.ip.packed) + attribute(_IFA_ADDRESS, interface.ip.packed)
     try:
-        _request(_NEWADDR, _CREATE | _EXCL, body)
+        request(_NEWADDR, _CREATE | _EXCL, body)
     except OSError as error:
         if error.errno != errno.EEXIST:
             raise
@@ -192,11 +197,11 @@ def add_address(name: str, address: str) -> None:
 def addresses() -> list[tuple[int, str]]:
     """Return the addresses of the caller's network namespace: number of the interface, and "10.88.0.1/16"."""
     found = []
-    for kind, content in _request(_GETADDR, _DUMP, struct.pack("=BBBBI", 0, 0, 0, 0, 0)):
+    for kind, content in request(_GETADDR, _DUMP, struct.pack("=BBBBI", 0, 0, 0, 0, 0)):
         if kind != _NEWADDR:
             continue
         _, prefix, _, _, index = struct.unpack_from("=BBBBI", content)
-        values = dict(_attributes(content[8:]))
+        values = dict(attributes(content[8:]))
         packed = values.get(_IFA_LOCAL) or values[_IFA_ADDRESS]
         found.append((index, f"{ipaddress.ip_address(packed)}/{prefix}"))
     return found
@@ -207,8 +212,8 @@ def add_default_route(gateway: str, name: str) -> None:
     address = ipaddress.ip_address(gateway)
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 254, 4, 0, 1, 0)  # table main, protocol static, unicast
-    body += _attribute(_RTA_GATEWAY, address.packed) + _attribute(_RTA_OIF, _index(name))
-    _request(_NEWROUTE, _CREATE | _EXCL, body)
+    body += attribute(_RTA_GATEWAY, address.packed) + attribute(_RTA_OIF, _index(name))
+    request(_NEWROUTE, _CREATE | _EXCL, body)
 
 
 def loopback_up() -> None:

@@ -71,6 +71,7 @@ class World:
         self.group: ControlGroup | None = None
         self.ports: tuple[Port, ...] = ()
         self.published = ""
+        self._address = ""
         self._listeners: list[Listener] = []
         self._helpers: list[int] = []
 
@@ -131,7 +132,7 @@ class World:
 
             try:
                 firewall.publish(str(os.getpid()), spec.interfaces[0].bridge, address, self.ports)
-                self.published = str(os.getpid())
+                self.published, self._address = str(os.getpid()), address
             except ContainerError:  # without such rules the process that was just forked passes everything on
                 firewall.unpublish(str(os.getpid()))
 
@@ -161,9 +162,10 @@ class World:
                 os.waitpid(helper, 0)
         self._helpers = []
         if self.published:
-            from sim.runtime import firewall
+            from sim.runtime import conntrack, firewall
 
             firewall.unpublish(self.published)
+            conntrack.forget_datagrams(self._address, self.ports)
         if self.group is None:
             return False
         oom = self.group.out_of_memory()

@@ -192,6 +192,28 @@ def test_an_address_that_is_not_here(debian: Any) -> None:
         debian.run("true", ports=(Port(80, 80, "203.0.113.7"),))
 
 
+def test_who_goes_on_sending_reaches_the_next_container(bridges: Any, serve: Any) -> None:
+    """A sender that never pauses is remembered by the kernel, with where its first datagram went."""
+    one, other = bridges(0), bridges(1, masquerade=False)
+    first = serve(interfaces=plugged(one, 2), ports=(BOTH[1],))
+    (port,) = first.status().ports
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.settimeout(0.3)
+        sender.connect((other.gateway, port.host_port))
+        assert answered(sender)
+        first.stop(timeout=0)
+        serve(interfaces=plugged(one, 3), ports=(replace(BOTH[1], host_port=port.host_port),))
+        assert answered(sender)
+
+
+def answered(sender: socket.socket) -> bool:
+    for _ in range(20):
+        with contextlib.suppress(TimeoutError, ConnectionRefusedError):
+            sender.send(b"?")
+            return bool(sender.recv(100))
+    return False
+
+
 def test_an_internal_bridge_leads_nowhere(debian: Any, bridges: Any, serve: Any) -> None:
     inside, outside = bridges(0, internal=True), bridges(1)
     serve(interfaces=plugged(outside, 2))
