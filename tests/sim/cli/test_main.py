@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
-from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
 
-from sim.cli.main import COMMANDS, cli, run
+from sim.cli.group import cli
+from sim.cli.main import COMMANDS, run
+from sim.cli.table import GROUPS
 
 COMMAND = [sys.executable, "-P", "-m", "sim.cli"]
 
@@ -43,12 +45,49 @@ def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    command = import_module(COMMANDS[name][0]).command
-    assert isinstance(command, click.Command)
-    assert command.name == name
-    assert cli.get_command(click.Context(cli), name) is command
     assert run([name, "--help"]) == 0
-    assert f"Usage: layerlab {name}" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert re.search(f"Usage: +layerlab {name}", said.out)
+    assert said.err == ""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.name in (name, "rm")  # `rmi` is `image rm`
+
+
+DOCKERS = [name for name, (place, _) in COMMANDS.items() if place.startswith("sim.cli.commands.")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [*([name] for name in DOCKERS), *([group, name] for group in GROUPS for name in GROUPS[group])],
+    ids=" ".join,
+)
+def test_docker_commands_have_help_with_examples(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*words, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"Usage:  layerlab {' '.join(words)}")
+    if words not in [[group] for group in GROUPS]:
+        assert "\nExamples:\n  " in said
+        assert "--help" not in said
+
+
+def test_docker_commands_need_no_click() -> None:
+    code = (
+        "import sys; from sim.cli.main import run; run(['-H', 'unix:///nosuch', 'ps']);"
+        "print([name for name in sys.modules if name in"
+        " ('click', 'rich', 'networkx', 'sim.images', 'sim.graph', 'dataclasses', 'subprocess', 'sqlite3')])"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stderr.startswith("Cannot connect to the Docker daemon at unix:///nosuch.")
+
+
+def test_options_before_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["-H", "unix:///nosuch"], ["--host=unix:///nosuch"], ["-D", "-H", "unix:///nosuch", "-l", "warn"]):
+        assert run([*words, "ps"]) == 1
+        assert "unix:///nosuch" in capsys.readouterr().err
+    assert run(["-H", "unix:///a", "-H", "unix:///b", "ps"]) == 1
+    assert "Specify only one -H" in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
