@@ -134,7 +134,7 @@ def prepare_journal(path: Path, layers: Iterable[JournalLayer], level: Level, *,
             number = database.execute("SELECT coalesce(max(number), 0) FROM operation").fetchone()[0]
             database.executemany(
                 "INSERT OR REPLACE INTO layer VALUES (?, ?, ?, ?)",
-                [(layer.number, layer.role, layer.name, os.fsencode(layer.path)) for layer in layers],
+                [(layer.number, layer.role, _stored(layer.name), os.fsencode(layer.path)) for layer in layers],
             )
             database.executemany(
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)",
@@ -279,7 +279,9 @@ class Journal:
     def layers(self) -> list[JournalLayer]:
         """Return the stack, the RW layer first."""
         rows = self.query("SELECT number, role, name, path FROM layer ORDER BY number")
-        return [JournalLayer(number, role, name, Path(os.fsdecode(path))) for number, role, name, path in rows]
+        return [
+            JournalLayer(number, role, os.fsdecode(name), Path(os.fsdecode(path))) for number, role, name, path in rows
+        ]
 
     def __len__(self) -> int:
         """Return the number of operations on disk so far."""
@@ -428,6 +430,15 @@ class Journal:
             return self._database.execute(text, values).fetchall()
         except sqlite3.Error as error:
             raise JournalError(f"{self.path}: the journal cannot be read: {error}") from error
+
+
+def _stored(name: str) -> str | bytes:
+    """Return a layer's name as SQLite can hold it: as bytes where it is no text, as a directory's name may be."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name)
+    return name
 
 
 def _operation(row: tuple[Any, ...], effects: tuple[Effect, ...]) -> Operation:

@@ -135,6 +135,7 @@ def heading(axes: Axes, theme: Theme, x: float, y: float, title: str, subtitle: 
         x, y, fit(title, width, size, bold=True), size=size, weight="bold", color=theme.ink, va="top", parse_math=False
     )
     small = 9.5
+    subtitle = clean(subtitle)
     while small > 7 and text_width(subtitle, small) > width:
         small -= 0.25
     axes.text(x, y - 0.27, fit(subtitle, width, small), size=small, color=theme.muted, va="top", parse_math=False)

@@ -34,7 +34,8 @@ The pieces:
 - `cross_section(stack)`, `timeline(stack)`, `lookup_walk(stack, path)`, `copy_up(stack)`, `change_tree(before, after)`,
   `heat(stack)`, `latency(stack)`, `icicle(layer)`, `sharing(graph)`, `waterfall(graph)`, `image_dag(graph)`,
   `savings_curve(name, image, rw)`: data for the figures of the same names.
-- `sizes`, `waste`, `efficiency`, `copy_up_cost`, `served_by`, `lookup_depth`, `savings`: measures, exact, in bytes.
+- `sizes`, `waste`, `waste_by_path`, `efficiency`, `copy_up_cost`, `served_by`, `lookup_depth`, `savings`: measures,
+  exact, in bytes.
 - `history(stack, path)`: who added, changed, copied up, hid and restored a path.
 - `to_json`, `to_graphml`, `to_dot`, `file_list(layer)`, `difference(before, after)`: for other programs.
 - `column(layers, path)`, `merged(layers)`: which layer serves a path, and why the others do not.
@@ -52,6 +53,7 @@ from sim.graph.kinds import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, EdgeKind, NodeKind
 from sim.graph.lab import Box, Lab
 from sim.graph.measures import (
     Cost,
+    PathWaste,
     Saving,
     Size,
     Waste,
@@ -65,6 +67,7 @@ from sim.graph.measures import (
     virtual_bytes,
     visible_bytes,
     waste,
+    waste_by_path,
 )
 from sim.graph.merge import Cell, Column, State, column, columns, listing, merged
 from sim.graph.replay import Replay
@@ -116,6 +119,7 @@ __all__ = [
     "LayerStack",
     "NameUnknown",
     "NodeKind",
+    "PathWaste",
     "Replay",
     "Role",
     "Saving",
@@ -174,5 +178,6 @@ __all__ = [
     "virtual_bytes",
     "visible_bytes",
     "waste",
+    "waste_by_path",
     "waterfall",
 ]

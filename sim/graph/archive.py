@@ -26,7 +26,8 @@ __all__ = ["add_archive", "archive_graph", "read_layer_tar"]
 
 _PREFIX = os.fsdecode(marks.OCI_PREFIX)
 _OPAQUE = os.fsdecode(marks.OCI_OPAQUE)
-_NAME = "org.opencontainers.image.ref.name"
+#: Annotations that name an image: Docker and containerd write the whole name, others only the specification's.
+_NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 _NESTED = 8  # how deep indexes may stand in indexes
 _LINKS = 40  # how many hard links are followed to the file itself
 
@@ -289,7 +290,8 @@ class _Archive:
             raise SourceError(f"{self.path}: indexes stand in indexes more than {_NESTED} deep")
         for item in index["manifests"]:
             document = self.document(_blob(item["digest"]))
-            name = item.get("annotations", {}).get(_NAME)
+            notes = item.get("annotations") or {}
+            name = next((notes[key] for key in _NAMES if notes.get(key)), "")
             tags = [name] if name else names
             if "manifests" in document:
                 yield from self._oci(document, tags, depth + 1)

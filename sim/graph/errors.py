@@ -13,7 +13,16 @@ __all__ = ["GraphError", "NameUnknown", "SourceError"]
 
 
 class GraphError(Exception):
-    """Base of what goes wrong with a graph. The text names the thing, then says how to mend it."""
+    r"""Base of what goes wrong with a graph. The text names the thing, then says how to mend it.
+
+    It is one line that can be printed anywhere, whatever is in the names of files:
+
+    >>> str(GraphError("/a\nb\x1b[31m\udcff: gone"))
+    '/a\\nb\\x1b[31m\\xff: gone'
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text if text.isprintable() else "".join(map(_shown, text)))
 
 
 class SourceError(GraphError):
@@ -22,3 +31,12 @@ class SourceError(GraphError):
 
 class NameUnknown(GraphError):  # noqa: N818 - reads as what happened
     """A name or path that the graph does not have, or that means several things in it."""
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode()

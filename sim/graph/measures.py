@@ -19,6 +19,7 @@ from sim.graph.stack import LayerStack
 
 __all__ = [
     "Cost",
+    "PathWaste",
     "Saving",
     "Size",
     "Waste",
@@ -32,6 +33,7 @@ __all__ = [
     "virtual_bytes",
     "visible_bytes",
     "waste",
+    "waste_by_path",
 ]
 
 
@@ -104,6 +106,31 @@ class Waste:
     layer: int
     by: int
     cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathWaste:
+    """All bytes that one path wastes.
+
+    Attributes
+    ----------
+    path
+        Merged path.
+    bytes
+        Bytes that cannot be seen, in all layers.
+    copies
+        In how many layers they lie: of N versions of a file N-1 are wasted, of a deleted file all.
+    layers
+        Numbers of these layers, from the top.
+    by
+        Numbers of the layers that hide them, from the top: what was done there caused the waste.
+    """
+
+    path: str
+    bytes: int
+    copies: int
+    layers: tuple[int, ...]
+    by: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +239,24 @@ def waste(stack: LayerStack, *, under: str = "/") -> tuple[Waste, ...]:
         by, holder = stack.number(cell.by), stack.number(cell.position)
         found.append(Waste(item.path, cell.entry.size, holder, by, cause))
     return tuple(sorted(found, key=lambda one: (-one.bytes, one.path, one.layer)))
+
+
+def waste_by_path(stack: LayerStack, *, under: str = "/") -> tuple[PathWaste, ...]:
+    """Return what is hidden, added up for each path, the most wasteful first; the sum is that of `waste`."""
+    by_path: dict[str, list[Waste]] = {}
+    for one in waste(stack, under=under):
+        by_path.setdefault(one.path, []).append(one)
+    found = [
+        PathWaste(
+            path,
+            sum(one.bytes for one in several),
+            len(several),
+            tuple(sorted({one.layer for one in several})),
+            tuple(sorted({one.by for one in several})),
+        )
+        for path, several in by_path.items()
+    ]
+    return tuple(sorted(found, key=lambda one: (-one.bytes, one.path)))
 
 
 def visible_bytes(stack: LayerStack) -> int:

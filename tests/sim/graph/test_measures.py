@@ -30,6 +30,7 @@ from sim.graph import (
     virtual_bytes,
     visible_bytes,
     waste,
+    waste_by_path,
     waterfall,
 )
 
@@ -193,3 +194,69 @@ def test_a_file_that_comes_back_is_restored() -> None:
         "s", (layer("4", mode), layer("3", file), layer("2", Entry("/f", EntryType.WHITEOUT)), layer("1", file))
     )
     assert [event.what for event in history(stack, "/f")] == ["added", "hidden", "restored", "metadata changed"]
+
+
+@given(stacks)
+def test_waste_by_path_adds_up_to_the_waste(stack: LayerStack) -> None:
+    every = waste(stack)
+    found = waste_by_path(stack)
+    assert sum(one.bytes for one in found) == sum(one.bytes for one in every)
+    assert len({one.path for one in found}) == len(found)
+    for one in found:
+        of_path = [each for each in every if each.path == one.path]
+        assert one.copies == len(of_path)
+        assert (set(one.layers), set(one.by)) == ({each.layer for each in of_path}, {each.by for each in of_path})
+        assert min(one.by) < max(one.layers)
+
+
+@given(stacks, st.lists(NAMES, max_size=4))
+def test_lookup_depth_is_bounded_and_ends_where_the_path_is_served(stack: LayerStack, parts: list[str]) -> None:
+    path = "/" + "/".join(parts)
+    depth = lookup_depth(stack, path)
+    assert 0 <= depth <= len(stack.layers) * len(parts)
+    if not parts:
+        return
+    seen = merged(stack.layers).get(path)
+    if seen is not None and not seen[1].is_dir:
+        # It is asked for at least once in each directory on the way, and in the layer that serves it.
+        assert depth >= len(parts)
+    if stack.layers and len(parts) == 1 and seen is not None and not seen[1].is_dir:
+        assert depth == seen[0] + 1 or any(layer.entries["/"].opaque for layer in stack.layers)
+
+
+READS = st.lists(
+    st.tuples(st.sampled_from(["/a", "/b"]), st.sampled_from([None, 0, 1, 2]), st.integers(0, 50), st.booleans()),
+    max_size=20,
+)
+
+
+@given(READS)
+def test_who_served_how_much_is_what_plain_counting_says(done: list[tuple[str, int | None, int, bool]]) -> None:
+    operations = [
+        Operation(Kind.READ if read else Kind.LOOKUP, path, layer, size=size if read else 0, number=number)
+        for number, (path, layer, size, read) in enumerate(done, 1)
+    ]
+    stack = LayerStack("s", (), Replay().take_all(operations), lambda: iter(operations))
+    assert served_by(stack) == dict(Counter(layer for _, layer, _, _ in done))
+    assert stack.replay is not None
+    assert stack.replay.totals.read == sum(size for _, _, size, read in done if read)
+    for (path, layer), reads in stack.replay.reads.items():
+        mine = [(size, read) for p, where, size, read in done if (p, where) == (path, layer)]
+        assert (reads.operations, reads.reads) == (len(mine), sum(read for _, read in mine))
+        assert reads.bytes == sum(size for size, read in mine if read)
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), max_size=10))
+def test_amplification_is_bytes_copied_for_bytes_written(done: list[tuple[int, int]]) -> None:
+    operations = []
+    for number, (copied, written) in enumerate(done):
+        up = (Effect(EffectKind.COPIED_UP, f"/f{number}", 1, copied),)
+        operations.append(Operation(Kind.OPEN, f"/f{number}", 0, up, duration=5, number=2 * number + 1))
+        wrote = (Effect(EffectKind.WRITTEN, f"/f{number}", size=written),)
+        operations.append(Operation(Kind.WRITE, f"/f{number}", 0, wrote, written, number=2 * number + 2))
+    cost = copy_up_cost(LayerStack("s", (), Replay().take_all(operations)))
+    copied, written = sum(one for one, _ in done), sum(other for _, other in done)
+    assert (cost.copy_ups, cost.copied, cost.written) == (len(done), copied, written)
+    assert cost.seconds == sum(5 for one, _ in done if one) / 1e9
+    if copied and written:
+        assert cost.amplification == copied / written
