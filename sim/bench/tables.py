@@ -81,13 +81,14 @@ def ratio_text(ratio: Estimate | None, *, noisy: bool) -> str:
     '2.00'
     >>> ratio_text(Estimate(1.1, 0.9, 1.2, 7, 0.98), noisy=False)
     '1.10 ≈'
-    >>> ratio_text(Estimate(2.0, 1.9, 2.2, 7, 0.98), noisy=True)
-    '2.00 ?'
+    >>> ratio_text(Estimate(0.0123, 0.011, 0.013, 7, 0.98), noisy=True)
+    '0.012 ?'
     """
     if ratio is None:
         return ""
     mark = " ?" if noisy or not ratio.sure else " ≈" if ratio.low <= 1 <= ratio.high else ""
-    return (f"{ratio.value:.2f}" if ratio.value < 10 else f"{ratio.value:.3g}") + mark
+    value = ratio.value
+    return (f"{value:.2g}" if value < 0.1 else f"{value:.2f}" if value < 10 else f"{value:.3g}") + mark
 
 
 #: What the marks of `ratio_text` mean.
