@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from fusefs import UnionFS
 from sim.build.download import fetched
 from sim.build.errors import BuildError, DockerfileError
 from sim.build.ignore import IgnoreList
 from sim.build.paths import join, resolve
 from sim.build.source import Source
+from sim.build.tree import PlainTree, Tree, read_file
 from sim.build.untar import extract, first_member
 from sim.build.values import BuildOptions, Output
 from sim.images.compression import LARGEST_LAYER, decompress
@@ -97,17 +97,16 @@ def _chunks(given: BinaryIO | Iterable[bytes]) -> Iterator[bytes]:
 def _directory(path: Path, stack: contextlib.ExitStack) -> Source:
     if not path.is_dir():
         raise DockerfileError(f"unable to prepare context: path {path} not found")
-    tree = stack.enter_context(UnionFS([path]))
+    tree = stack.enter_context(PlainTree(path))
     return Source(tree, ignored=_ignored(tree), missing=_NOT_FOUND)
 
 
 def _unpacked(chunks: Iterable[bytes], place: Path, check: Callable[[], object], stack: contextlib.ExitStack) -> Source:
-    upper, work = place / "context", place / "contextwork"
+    upper = place / "context"
     upper.mkdir(mode=0o755)
-    work.mkdir()
     sums: dict[str, str] = {}
     try:
-        with UnionFS((), upper, work) as tree:
+        with PlainTree(upper) as tree:
             extract(
                 tree,
                 "/",
@@ -119,19 +118,19 @@ def _unpacked(chunks: Iterable[bytes], place: Path, check: Callable[[], object],
             )
     except ContentError as error:
         raise BuildError(f"Error processing tar file(exit status 1): {error}") from None
-    tree = stack.enter_context(UnionFS([upper]))
+    tree = stack.enter_context(PlainTree(upper))
     return Source(tree, sums=sums, missing=_NOT_FOUND)
 
 
 def _empty(place: Path, stack: contextlib.ExitStack) -> Source:
     upper = place / "context"
     upper.mkdir(mode=0o755)
-    return Source(stack.enter_context(UnionFS([upper])), sums={}, missing=_NOT_FOUND)
+    return Source(stack.enter_context(PlainTree(upper)), sums={}, missing=_NOT_FOUND)
 
 
-def _ignored(tree: UnionFS) -> IgnoreList | None:
+def _ignored(tree: Tree) -> IgnoreList | None:
     try:
-        return IgnoreList(tree.read_bytes(_IGNORE.encode()).decode(errors="replace").splitlines())
+        return IgnoreList(read_file(tree, "/" + _IGNORE).decode(errors="replace").splitlines())
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -143,7 +142,7 @@ def _dockerfile(source: Source, name: str) -> tuple[str, str]:
     names = [name, name.lower()] if name == "Dockerfile" else [name]
     for each in names:
         try:
-            data = source.tree.read_bytes(os.fsencode(resolve(source.tree, each)))
+            data = read_file(source.tree, resolve(source.tree, each))
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -233,7 +232,7 @@ def _git(url: str, place: Path) -> Path:
     git("-C", str(checkout), "checkout", "--quiet", "FETCH_HEAD")
     shutil.rmtree(checkout / ".git")
     # Whatever links the repository has: the directory is looked up within the checkout.
-    with UnionFS([checkout]) as tree:
+    with PlainTree(checkout) as tree:
         inside = resolve(tree, join(below))
     chosen = checkout / inside.lstrip("/")
     if not chosen.is_dir():

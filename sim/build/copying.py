@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 from fusefs import UnionFS
 from fusefs.copyup import copy_data
-from fusefs.node import Attributes
 from sim.build.errors import BuildError, CancelledError
 from sim.build.paths import join, remove_tree, resolve, status_of
 from sim.build.source import Found, Source
+from sim.build.tree import PlainTree, Status, Tree, descriptor
 from sim.build.untar import extract, first_member, make_directories
 from sim.images.compression import decompress
 from sim.images.errors import ContentError
@@ -53,8 +53,8 @@ class Copy:
     extract: bool = False
 
 
-def copy(tree: UnionFS, found: Found, how: Copy, check: Callable[[], object] = lambda: None) -> None:
-    """Copy one source.
+def copy(tree: UnionFS, found: Found, how: Copy, check: Callable[[], object] = lambda: None) -> bool:
+    """Copy one source; tell whether the tree, if it is a union, knows all of it.
 
     Parameters
     ----------
@@ -77,8 +77,7 @@ def copy(tree: UnionFS, found: Found, how: Copy, check: Callable[[], object] = l
     run = _Copy(tree, source, how, check)
     if stat.S_ISDIR(status.st_mode):
         with _words("failed to copy directory", "mkdir", target):
-            run.directory(at, target)
-        return
+            return run.directory(at, target)
     if how.extract and found.extract and stat.S_ISREG(status.st_mode) and first_member(_plain(source, at)):
         with _words("", "mkdir", target):
             make_directories(tree, target)
@@ -88,19 +87,20 @@ def copy(tree: UnionFS, found: Found, how: Copy, check: Callable[[], object] = l
             raise
         except BuildError as error:
             raise BuildError(f"failed to copy files: {error}") from None
-        return
+        return True
     there = status_of(tree, target)
     if how.target.endswith("/") or (there is not None and stat.S_ISDIR(there.st_mode)):
         target = resolve(tree, f"{target}/{found.path.rpartition('/')[2]}")
     with _words("failed to copy file" if there else "failed to create new directory", "mkdir", target):
         run.single(at, status, target)
+    return True
 
 
-def replaced(tree: UnionFS, source: Source, how: Copy) -> Callable[[str, Attributes], None]:
+def replaced(tree: UnionFS, source: Source, how: Copy) -> Callable[[str, Status], None]:
     """Return a function that copies one object of a source to the same path of a tree where nothing is in the way."""
     run = _Copy(tree, source, how, lambda: None)
 
-    def one(path: str, status: Attributes) -> None:
+    def one(path: str, status: Status) -> None:
         raw = os.fsencode(path)
         if stat.S_ISDIR(status.st_mode):
             if status_of(tree, path) is None:
@@ -128,11 +128,9 @@ def _plain(source: Source, path: str) -> Iterator[bytes]:
     """Yield the content of a file, unwrapped if it is compressed."""
 
     def chunks() -> Iterator[bytes]:
-        with source.tree.open(os.fsencode(path)) as file:
-            offset = 0
-            while part := source.tree.union.read(file, _CHUNK, offset):
+        with descriptor(source.tree, os.fsencode(path)) as file:
+            while part := os.read(file, _CHUNK):
                 yield part
-                offset += len(part)
 
     try:
         yield from decompress(chunks())
@@ -141,19 +139,33 @@ def _plain(source: Source, path: str) -> Iterator[bytes]:
 
 
 class _Copy:
-    def __init__(self, tree: UnionFS, source: Source, how: Copy, check: Callable[[], object]) -> None:
+    def __init__(self, tree: Tree, source: Source, how: Copy, check: Callable[[], object]) -> None:
         self._tree = tree
         self._source = source
         self._how = how
         self._check = check
         self._links: dict[int, bytes] = {}
 
-    def directory(self, at: str, target: str) -> None:
+    def directory(self, at: str, target: str) -> bool:
+        """Copy what is in a directory; tell whether it went through the union."""
         tree, how = self._tree, self._how
         existed = status_of(tree, target) is not None
         make_directories(tree, target, how.owner or (0, 0))
         if not existed and how.mode is not None:
             tree.chmod(os.fsencode(target), how.mode)
+        upper = tree.union.stack.upper if isinstance(tree, UnionFS) else None
+        if existed or upper is None:
+            self._below(at, target)
+            return True
+        # All of it is new, so there is nothing to hide or to copy up: the RW layer's own directory will do.
+        with PlainTree(upper) as plain:
+            self._tree = plain
+            self._below(at, target)
+        self._tree = tree
+        return False
+
+    def _below(self, at: str, target: str) -> None:
+        tree = self._tree
         times: list[tuple[bytes, int]] = []
         base, above = at.rstrip("/"), target.rstrip("/")
         for path, status in self._source.walk(at):
@@ -174,7 +186,7 @@ class _Copy:
         for raw, time in times:
             tree.utimens(raw, (time, time))
 
-    def single(self, at: str, status: Attributes, target: str) -> None:
+    def single(self, at: str, status: Status, target: str) -> None:
         tree = self._tree
         make_directories(tree, join(target, ".."), self._how.owner or (0, 0))
         there = status_of(tree, target)
@@ -182,7 +194,7 @@ class _Copy:
             remove_tree(tree, target)
         self.object(os.fsencode(at), os.fsencode(target), status)
 
-    def object(self, at: bytes, raw: bytes, status: Attributes) -> None:
+    def object(self, at: bytes, raw: bytes, status: Status) -> None:
         tree, mode = self._tree, status.st_mode
         if stat.S_ISREG(mode):
             if status.st_nlink > 1:
@@ -193,7 +205,7 @@ class _Copy:
                 self._links[status.st_ino] = raw
             self._data(at, raw, status)
         elif stat.S_ISLNK(mode):
-            tree.symlink(self._source.tree.readlink(at), raw)
+            tree.symlink(os.fsencode(self._source.tree.readlink(at)), raw)
         elif stat.S_ISSOCK(mode):
             return
         else:
@@ -202,15 +214,14 @@ class _Copy:
         time = status.st_mtime_ns
         tree.utimens(raw, (time, time), follow_symlinks=False)
 
-    def _data(self, at: bytes, raw: bytes, status: Attributes) -> None:
+    def _data(self, at: bytes, raw: bytes, status: Status) -> None:
         source, target = self._source.tree, self._tree
-        with source.open(at) as given, target.open(raw, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600) as made:
+        with descriptor(target, raw, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as made:
             if status.st_size:
-                copy_data(
-                    source.union.descriptor(given), target.union.descriptor(made), status.st_size, status.st_blocks
-                )
+                with descriptor(source, at) as given:
+                    copy_data(given, made, status.st_size, status.st_blocks)
 
-    def describe(self, at: bytes, raw: bytes, status: Attributes) -> None:
+    def describe(self, at: bytes, raw: bytes, status: Status) -> None:
         tree, how = self._tree, self._how
         is_link = stat.S_ISLNK(status.st_mode)
         # moby unpacks, then gives what it unpacked away: by that a program loses its set-user-ID bit. What keeps its

@@ -12,8 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from fusefs import UnionFS
-from fusefs.node import Attributes
+from sim.build.tree import Status, Tree
 
 __all__ = ["join", "remove_tree", "resolve", "status_of", "walk"]
 
@@ -35,7 +34,7 @@ def join(*parts: str) -> str:
     return "/" + "/".join(found)
 
 
-def status_of(tree: UnionFS, path: str) -> Attributes | None:
+def status_of(tree: Tree, path: str) -> Status | None:
     """Return what is at a path, a link itself; None where nothing is."""
     try:
         return tree.lstat(os.fsencode(path))
@@ -45,7 +44,7 @@ def status_of(tree: UnionFS, path: str) -> Attributes | None:
         raise
 
 
-def resolve(tree: UnionFS, path: str, *, root: str = "/", last: bool = True) -> str:
+def resolve(tree: Tree, path: str, *, root: str = "/", last: bool = True) -> str:
     """Return where a path leads, free of links.
 
     Parameters
@@ -85,7 +84,7 @@ def resolve(tree: UnionFS, path: str, *, root: str = "/", last: bool = True) -> 
     return f"{base}/" + "/".join(at) if at else root
 
 
-def walk(tree: UnionFS, top: str) -> Iterator[tuple[str, Attributes]]:
+def walk(tree: Tree, top: str) -> Iterator[tuple[str, Status]]:
     """Yield everything below a directory, sorted by name, each directory before what is in it; no link is followed."""
     pending = [top]
     while pending:
@@ -98,7 +97,7 @@ def walk(tree: UnionFS, top: str) -> Iterator[tuple[str, Attributes]]:
             pending.extend(f"{base}/{name}" for name in reversed(tree.listdir(os.fsencode(here))))
 
 
-def remove_tree(tree: UnionFS, path: str) -> None:
+def remove_tree(tree: Tree, path: str) -> None:
     """Remove whatever is at a path, with all below it; no link is followed."""
     status = status_of(tree, path)
     if status is None:

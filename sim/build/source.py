@@ -11,12 +11,11 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from fusefs import UnionFS
-from fusefs.node import Attributes
 from sim.build import tarsum
 from sim.build.errors import BuildError
 from sim.build.ignore import IgnoreList, has_wildcards, wildcard
 from sim.build.paths import join, resolve, status_of, walk
+from sim.build.tree import Status, Tree, descriptor
 
 __all__ = ["Found", "Source"]
 
@@ -64,7 +63,7 @@ class Source:
 
     def __init__(
         self,
-        tree: UnionFS,
+        tree: Tree,
         *,
         sums: Mapping[str, str] | None = None,
         ignored: IgnoreList | None = None,
@@ -93,7 +92,7 @@ class Source:
             return True
         return self._ignored is not None and path != "/" and self._ignored.excludes(path[1:])
 
-    def status(self, path: str) -> Attributes | None:
+    def status(self, path: str) -> Status | None:
         """Return what is at a path that is free of links; None where nothing is, or it is left out."""
         status = status_of(self.tree, path)
         if status is None or not self._excluded(path):
@@ -102,14 +101,14 @@ class Source:
             return status  # something below it stays
         return None
 
-    def walk(self, top: str) -> Iterator[tuple[str, Attributes]]:
+    def walk(self, top: str) -> Iterator[tuple[str, Status]]:
         """Yield everything below a directory that is not left out."""
         if self._ignored is None:
             for path, status in walk(self.tree, top):
                 if path not in self._gone:
                     yield path, status
             return
-        held: list[tuple[str, Attributes]] = []
+        held: list[tuple[str, Status]] = []
         for path, status in self._walk_all(top):
             while held and not path.startswith(held[-1][0] + "/"):
                 held.pop()
@@ -121,7 +120,7 @@ class Source:
             held.clear()
             yield path, status
 
-    def _walk_all(self, top: str) -> Iterator[tuple[str, Attributes]]:
+    def _walk_all(self, top: str) -> Iterator[tuple[str, Status]]:
         """Walk without going into directories of which nothing can stay."""
         assert self._ignored is not None
         pending = [top]
@@ -133,19 +132,6 @@ class Source:
             if stat.S_ISDIR(status.st_mode) and (self._ignored.has_negations or not self._excluded(here)):
                 base = here.rstrip("/")
                 pending.extend(f"{base}/{name}" for name in reversed(self.tree.listdir(os.fsencode(here))))
-
-    def read(self, path: str) -> bytes:
-        """Return the content of a file; links are followed.
-
-        Raises
-        ------
-        FileNotFoundError
-            There is none.
-        """
-        found = resolve(self.tree, path)
-        if self.status(found) is None:
-            raise FileNotFoundError(path)
-        return self.tree.read_bytes(os.fsencode(found))
 
     def digest(self, path: str) -> str:
         """Return the hash of one file or link; of a link, that of what it leads to."""
@@ -160,17 +146,15 @@ class Source:
         known = self._sums[key] = self._measure(found, status)
         return known
 
-    def _measure(self, path: str, status: Attributes) -> str:
+    def _measure(self, path: str, status: Status) -> str:
         raw = os.fsencode(path)
         target = self.tree.readlink(raw) if stat.S_ISLNK(status.st_mode) else ""
         owner = (status.st_uid, status.st_gid) if self._owners else (0, 0)
         digest = tarsum.started(tarsum.header_of_status(path[1:], status, target, owner=owner))
         if stat.S_ISREG(status.st_mode) and status.st_size:
-            with self.tree.open(raw) as file:
-                offset = 0
-                while part := self.tree.union.read(file, _CHUNK, offset):
+            with descriptor(self.tree, raw) as file:
+                while part := os.read(file, _CHUNK):
                     digest.update(part)
-                    offset += len(part)
         return digest.hexdigest()
 
     def find(self, written: str, *, wildcards: bool = True) -> list[Found]:

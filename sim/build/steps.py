@@ -27,6 +27,7 @@ from sim.build.runner import RunRequest
 from sim.build.source import Found, Source
 from sim.build.state import State
 from sim.build.tarsum import joined
+from sim.build.tree import PlainTree
 from sim.build.untar import make_directories
 from sim.runtime.errors import ContainerError
 
@@ -169,10 +170,13 @@ def transfer(job: Job, state: State, command: Transfer, context: Source | None, 
         if hit is not None:
             return hit
         _, upper, work = stack.enter_context(job.directories())
-        with UnionFS(job.layers(state.image), upper, work) as tree:
-            how = _how(state, words, tree, keep_owners=origin is not None and not words.chown)
-            for each in found:
-                copy(tree, each, how, job.check)
+        waiting = list(found)
+        while waiting:
+            with UnionFS(job.layers(state.image), upper, work) as tree:
+                how = _how(state, words, tree, keep_owners=origin is not None and not words.chown)
+                # Once a copy went past the union, that one knows no more what there is.
+                while waiting and copy(tree, waiting.pop(0), how, job.check):
+                    pass
         return job.commit(state, line, job.keep(upper))
 
 
@@ -229,7 +233,7 @@ def _sources(
 
 @contextlib.contextmanager
 def _directory_source(job: Job) -> Iterator[tuple[Path, Source]]:
-    with job.directories() as (_, upper, _), UnionFS([upper]) as tree:
+    with job.directories() as (_, upper, _), PlainTree(upper) as tree:
         yield upper, Source(tree)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-    from fusefs.node import Attributes
+    from sim.build.tree import Status
 
 __all__ = ["header_of_member", "header_of_status", "joined", "started"]
 
@@ -50,7 +50,7 @@ def header_of_member(member: tarfile.TarInfo) -> Fields:
 
 def header_of_status(
     path: str,
-    status: Attributes,
+    status: Status,
     target: str = "",
     *,
     owner: tuple[int, int] = (0, 0),

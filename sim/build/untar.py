@@ -16,10 +16,10 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, cast
 
-from fusefs import UnionFS
 from sim.build import tarsum
 from sim.build.errors import BuildError
 from sim.build.paths import join, remove_tree, resolve, status_of
+from sim.build.tree import Tree, descriptor
 from sim.images.errors import ContentError
 
 __all__ = ["MOST_MEMBERS", "Chunks", "extract", "first_member", "nanoseconds_of"]
@@ -110,7 +110,7 @@ def _call(member: tarfile.TarInfo) -> str:
 
 
 def extract(
-    tree: UnionFS,
+    tree: Tree,
     top: str,
     chunks: Iterable[bytes],
     *,
@@ -162,7 +162,7 @@ def extract(
 
 
 class _Extraction:
-    def __init__(self, tree: UnionFS, top: str, owners: bool, devices: bool) -> None:
+    def __init__(self, tree: Tree, top: str, owners: bool, devices: bool) -> None:
         self._tree = tree
         self._top = top.rstrip("/")
         self._owners = owners
@@ -237,12 +237,12 @@ class _Extraction:
     def _file(self, raw: bytes, member: tarfile.TarInfo, tar: tarfile.TarFile, digest: hashlib._Hash | None) -> None:
         data = tar.extractfile(member)
         assert data is not None
-        with self._tree.open(raw, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600) as file:
-            offset = 0
+        with descriptor(self._tree, raw, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
             while part := data.read(_CHUNK):
                 if digest is not None:
                     digest.update(part)
-                offset += self._tree.union.write(file, part, offset)
+                while part:
+                    part = part[os.write(file, part) :]
 
     def _describe(self, path: str, member: tarfile.TarInfo) -> None:
         tree, raw = self._tree, os.fsencode(path)
@@ -271,7 +271,7 @@ class _Extraction:
                     raise
 
 
-def make_directories(tree: UnionFS, path: str, owner: tuple[int, int] = (0, 0), mode: int = 0o755) -> None:
+def make_directories(tree: Tree, path: str, owner: tuple[int, int] = (0, 0), mode: int = 0o755) -> None:
     """Make a directory and what is missing above it; the path must be free of links.
 
     Raises
