@@ -168,7 +168,7 @@ class Explorer(App[None]):
         except GraphError:
             return  # what cannot be read says so where it is asked for
         part = (total - wasted) / total if total else 1.0
-        self.call_from_thread(self._reckoned, f"{part:.0%} can be seen, {bytes_text(wasted)} wasted")
+        self.call_from_thread(self._reckoned, f"{part:.0%} seen, {bytes_text(wasted)} wasted")
 
     def _reckoned(self, words: str) -> None:
         self._sums = words

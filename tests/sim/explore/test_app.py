@@ -13,7 +13,7 @@ from fusefs import JournalLayer, Recorder, UnionFS
 from sim.explore import Target, open_target
 from sim.explore.app import Explorer
 from sim.explore.panes import Layers, Tree
-from sim.graph import LayerGraph, LayerStack
+from sim.graph import Entry, EntryType, Layer, LayerGraph, LayerStack, Role
 from tests.sim.graph.conftest import write
 
 SMALL = (80, 24)
@@ -60,7 +60,7 @@ def test_the_first_screen_in_a_small_terminal(word: str) -> None:
         seen = screen(app).splitlines()
         assert len(seen) == 24
         assert max(map(len, seen)) <= 80
-        assert seen[0].strip() == "stack clean:app:base  ·  3 layers  ·  5.4 KiB  ·  76% can be seen, 1.31 KiB"
+        assert seen[0].strip() == "stack clean:app:base  ·  3 layers  ·  5.4 KiB  ·  76% seen, 1.31 KiB wasted"
         assert "Layer 1 on all below" in seen[1]
         assert list(tree(app)) == ["bin/", "etc/", "srv/", "usr/", "var/"]
         for number, name in (("1", "clean"), ("2", "app"), ("3", "base")):
@@ -231,3 +231,23 @@ def test_a_running_container_is_followed(tmp_path: Path) -> None:
             assert "copied up, in 1 copy-up" in screen(app)
 
         drive(open_target(str(journal)), steps, SMALL)
+
+
+@pytest.mark.parametrize("count", [1, 127])
+def test_one_layer_and_127(count: int) -> None:
+    layers = []
+    for number in range(count):
+        table = {"/": Entry("/", EntryType.DIRECTORY), "/same": Entry("/same", EntryType.FILE, number)}
+        layers.append(Layer(f"l{number}", f"l{number}", Role.RO, lambda table=table: table))  # type: ignore[misc]
+
+    async def steps(app: Explorer, pilot: Pilot[None]) -> None:
+        assert f"{count} layer" in screen(app)
+        await pilot.press("tab", "end")
+        assert f"Layer {count} alone" in screen(app)
+        assert tree(app)["same"][0] == "A"
+        await pilot.press("tab", "enter")
+        assert f"version {count} of {count}; hidden by layer 1" in screen(app) or count == 1
+        await pilot.press("u", "d", "escape", "h")
+        assert "History of /same" in screen(app)
+
+    drive(Target("stack", LayerGraph(), LayerStack("deep", tuple(layers))), steps, SMALL)
