@@ -24,7 +24,8 @@ def running(root: None, fuse: None) -> Iterator[Daemon]:
     """Return the daemon of the module."""
     place = Path(tempfile.mkdtemp(prefix="d-"))
     place.chmod(0o755)
-    daemon = Daemon(place).start()
+    # Without lingering, so that what a test leaves on the machine can be told from what goes by itself.
+    daemon = Daemon(place, ("--label", "layerlab.linger=0")).start()
     try:
         daemon.busybox()
         yield daemon

@@ -32,7 +32,8 @@ __all__ = ["Attachments"]
 
 _log = logging.getLogger("layerlab.networks")
 
-_LINGERING = 5.0  #: seconds that the default network's bridge stays after its last container
+#: Seconds that the default network's bridge stays after its last container, and the daemon's label that says otherwise.
+_LINGERING, _LABEL = 5.0, "layerlab.linger"
 
 
 class Attachments:
@@ -40,6 +41,7 @@ class Attachments:
 
     def __init__(self, engine: Engine, networks: Networks) -> None:
         self._networks = networks
+        self._engine = engine
         self._host = HostSide(engine.root / "networks", networks)
         self._lock = networks.lock
         self._idle: dict[str, threading.Timer] = {}
@@ -182,13 +184,20 @@ class Attachments:
                 if not now.endpoints:
                     self._take_down(now)
 
-        timer = threading.Timer(_LINGERING, work)
+        timer = threading.Timer(self._lingering(), work)
         timer.daemon = True
         before = self._idle.pop(network.id, None)
         if before is not None:
             before.cancel()
         self._idle[network.id] = timer
         timer.start()
+
+    def _lingering(self) -> float:
+        for label in self._engine.settings.labels:
+            name, _, value = label.partition("=")
+            if name == _LABEL and value.isdigit():
+                return float(value)
+        return _LINGERING
 
     def close(self) -> None:
         """Take away at once what nobody is on."""

@@ -95,28 +95,39 @@ class Placing:
         shown = os.fsdecode(entry.path)
         try:
             parent = self._open(os.fsdecode(above))
-            self._make_room(parent, name, entry)
-            if entry.kind is Kind.DIRECTORY:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, 0o700, dir_fd=parent)
-                self._times[shown] = entry.modified
-            elif entry.kind is Kind.FILE:
-                self._write(parent, name, entry, reader)
-            elif entry.kind is Kind.HARDLINK:
-                self._link(parent, name, entry)
-                return
-            elif entry.kind is Kind.SYMLINK:
-                os.symlink(entry.target, name, dir_fd=parent)
-            elif entry.kind is Kind.FIFO:
-                os.mkfifo(name, 0o600, dir_fd=parent)
-            else:
-                form = stat.S_IFCHR if entry.kind is Kind.CHARACTER else stat.S_IFBLK
-                os.mknod(name, form | 0o600, os.makedev(*entry.device), dir_fd=parent)
-            self._describe(parent, name, entry)
+            try:
+                self._make(parent, name, entry, reader)
+            except FileExistsError:
+                self._make_room(parent, name, entry)
+                self._make(parent, name, entry, reader)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
                 raise EngineError(f"{self._directory}/{shown}: {(error.strerror or '').lower()}") from None
             raise BadParameterError(f"{self._directory}/{shown}: {(error.strerror or '').lower()}") from None
+
+    def _make(self, parent: int, name: bytes, entry: Entry, reader: TarReader) -> None:
+        """Make what a member says, where nothing is; a directory may be there."""
+        if entry.kind is Kind.FILE:
+            self._write(parent, name, entry, reader)
+            return
+        if entry.kind is Kind.DIRECTORY:
+            try:
+                os.mkdir(name, 0o700, dir_fd=parent)
+            except FileExistsError:
+                if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                    raise
+            self._times[os.fsdecode(entry.path)] = _moment(entry)
+        elif entry.kind is Kind.HARDLINK:
+            self._link(parent, name, entry)
+            return
+        elif entry.kind is Kind.SYMLINK:
+            os.symlink(entry.target, name, dir_fd=parent)
+        elif entry.kind is Kind.FIFO:
+            os.mkfifo(name, 0o600, dir_fd=parent)
+        else:
+            form = stat.S_IFCHR if entry.kind is Kind.CHARACTER else stat.S_IFBLK
+            os.mknod(name, form | 0o600, os.makedev(*entry.device), dir_fd=parent)
+        self._describe(parent, name, entry)
 
     def _make_room(self, parent: int, name: bytes, entry: Entry) -> None:
         """Remove what a member takes the place of."""
@@ -138,7 +149,8 @@ class Placing:
             os.unlink(name, dir_fd=parent)
 
     def _write(self, parent: int, name: bytes, entry: Entry, reader: TarReader) -> None:
-        fd = os.open(name, _NEW, 0o600, dir_fd=parent)
+        """Make a file. Each call is a way through the kernel to whoever serves the view, so none is made in vain."""
+        fd = os.open(name, _NEW, entry.mode & 0o777, dir_fd=parent)
         try:
             for offset, part in reader.body():
                 while part:
@@ -146,8 +158,21 @@ class Placing:
                     part, offset = part[done:], offset + done
             if entry.extents is not None:
                 os.truncate(fd, entry.size)
+            made = os.fstat(fd)
+            if (made.st_uid, made.st_gid) != (self._owner or (entry.uid, entry.gid)):
+                os.fchown(fd, *(self._owner or (entry.uid, entry.gid)))
+            if stat.S_IMODE(made.st_mode) != entry.mode or entry.mode & 0o7000:
+                os.fchmod(fd, entry.mode)
+            self._attributes(b"/proc/self/fd/%d" % fd, entry)
+            os.utime(fd, ns=(_moment(entry), _moment(entry)))
         finally:
             os.close(fd)
+
+    @staticmethod
+    def _attributes(at: bytes, entry: Entry) -> None:
+        for key, value in entry.xattrs:
+            with contextlib.suppress(OSError):  # what this filesystem cannot hold is left out
+                os.setxattr(at, key, value)
 
     def _link(self, parent: int, name: bytes, entry: Entry) -> None:
         above, _, last = entry.target.rpartition(b"/")
@@ -164,7 +189,6 @@ class Placing:
         """
         uid, gid = self._owner or (entry.uid, entry.gid)
         os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
-        modified = min(max(entry.modified, _EARLIEST), _LATEST)
         if entry.kind is not Kind.SYMLINK:
             fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
             try:
@@ -172,12 +196,10 @@ class Placing:
                     raise OSError(errno.ELOOP, "somebody put a symbolic link in its place")
                 here = b"/proc/self/fd/%d" % fd
                 os.chmod(here, entry.mode)
-                for key, value in entry.xattrs:
-                    with contextlib.suppress(OSError):  # what this filesystem cannot hold is left out
-                        os.setxattr(here, key, value)
+                self._attributes(here, entry)
             finally:
                 os.close(fd)
-        os.utime(name, ns=(modified, modified), dir_fd=parent, follow_symlinks=False)
+        os.utime(name, ns=(_moment(entry), _moment(entry)), dir_fd=parent, follow_symlinks=False)
 
     def _finish(self) -> None:
         """Set the times of directories, which filling them changed."""
@@ -185,7 +207,11 @@ class Placing:
             with contextlib.suppress(OSError):
                 fd = open_in(self._root, f"{self._directory}/{path}", _DIRECTORY)
                 try:
-                    moment = min(max(modified, _EARLIEST), _LATEST)
-                    os.utime(fd, ns=(moment, moment))
+                    os.utime(fd, ns=(modified, modified))
                 finally:
                     os.close(fd)
+
+
+def _moment(entry: Entry) -> int:
+    """Return a member's time, as every filesystem can hold it."""
+    return min(max(entry.modified, _EARLIEST), _LATEST)

@@ -1,0 +1,241 @@
+"""Files into containers and out of them: what `cp` keeps, and that nothing leads out of a container's root."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import tarfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
+
+from tests.daemons import Daemon
+from tests.shared import client, engine, running
+
+__all__ = ["client", "engine", "running"]
+
+
+def tar(*members: tuple[str, bytes | None] | tarfile.TarInfo) -> bytes:
+    """Return a tar: names and contents, None for directories, or whole headers."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                archive.addfile(member)
+                continue
+            name, content = member
+            info = tarfile.TarInfo(name)
+            if content is None:
+                info.type, info.mode = tarfile.DIRTYPE, 0o755
+                archive.addfile(info)
+            else:
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return target.getvalue()
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    """Return a member that is a link."""
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def out(container: Container, path: str) -> dict[str, tarfile.TarInfo]:
+    """Return the members that come out of a container, by name."""
+    stream, _ = container.get_archive(path)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
+        return {member.name: member for member in archive.getmembers()}
+
+
+def box(client: docker.DockerClient, state: str, **settings: Any) -> Container:
+    """Return a container that runs, or has stopped, or was never started."""
+    container: Container = client.containers.create("busybox", "sleep 1000", **settings)
+    if state != "created":
+        container.start()
+    if state == "exited":
+        container.kill()
+        container.wait()
+    return container
+
+
+STATES = ("created", "running", "exited")
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_goes_in_comes_out(client: docker.DockerClient, state: str) -> None:
+    container = box(client, state)
+    info = tarfile.TarInfo("d/script")
+    info.mode, info.uid, info.gid, info.mtime = 0o4751, 12, 34, 1_500_000_000
+    members = tar(
+        ("d", None), ("d/file", b"content"), info, link("d/way", "file"), link("d/same", "d/file", tarfile.LNKTYPE)
+    )
+    assert container.put_archive("/tmp", members)
+    found = out(container, "/tmp/d")
+    assert sorted(found) == ["d", "d/file", "d/same", "d/script", "d/way"]
+    script = found["d/script"]
+    assert (script.mode, script.uid, script.gid, int(script.mtime)) == (0o4751, 12, 34, 1_500_000_000)
+    assert found["d/way"].linkname == "file"
+    assert {found["d/file"].type, found["d/same"].type} == {tarfile.REGTYPE, tarfile.LNKTYPE}
+    changed = {change["Path"]: change["Kind"] for change in container.diff()}
+    assert changed["/tmp/d/file"] == 1
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_volumes_are_seen(client: docker.DockerClient, state: str) -> None:
+    container = box(client, state, volumes={"kept": {"bind": "/vol", "mode": "rw"}})
+    assert container.put_archive("/vol", tar(("inside", b"x")))
+    mount = (
+        container.attrs["Mounts"][0]
+        if container.attrs["Mounts"]
+        else client.containers.get(container.id).attrs["Mounts"][0]
+    )
+    assert Path(mount["Source"], "inside").read_bytes() == b"x"
+    assert list(out(container, "/vol/inside")) == ["inside"]
+    assert client.containers.run("busybox", "cat /v/inside", volumes=["kept:/v"], remove=True) == b"x"
+
+
+def test_what_a_path_is_told_in_the_header(client: docker.DockerClient) -> None:
+    container = box(client, "running")
+    container.put_archive("/tmp", tar(("file", b"12345"), link("way", "/tmp/file")))
+
+    def told(path: str) -> dict[str, Any]:
+        answer = client.api.head(client.api._url("/containers/{0}/archive", container.id), params={"path": path})
+        answer.raise_for_status()
+        found: dict[str, Any] = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
+        return found
+
+    assert (told("/tmp/file")["name"], told("/tmp/file")["size"]) == ("file", 5)
+    assert told("/etc")["mode"] == 1 << 31 | 0o755
+    assert (told("/tmp/way")["mode"] & 1 << 27, told("/tmp/way")["linkTarget"]) == (1 << 27, "/tmp/file")
+    assert told("/")["name"] == "/"
+    with pytest.raises(NotFound, match="Could not find the file /none in container"):
+        container.get_archive("/none")
+
+
+def test_what_may_not_be_written_to(client: docker.DockerClient) -> None:
+    container = box(
+        client, "running", read_only=True, volumes={"kept": {"bind": "/vol", "mode": "ro"}}, tmpfs={"/t": ""}
+    )
+    with pytest.raises(APIError, match="container rootfs is marked read-only"):
+        container.put_archive("/etc", tar(("f", b"")))
+    with pytest.raises(APIError, match="mounted volume is marked read-only"):
+        container.put_archive("/vol", tar(("f", b"")))
+    with pytest.raises(NotFound, match="Could not find the file /none in container"):
+        container.put_archive("/none", tar(("f", b"")))
+    with pytest.raises(APIError, match="extraction point is not a directory"):
+        container.put_archive("/etc/passwd", tar(("f", b"")))
+
+
+def test_directories_and_files_do_not_replace_each_other_when_asked_not_to(client: docker.DockerClient) -> None:
+    container = box(client, "running")
+    container.put_archive("/tmp", tar(("d", None), ("f", b"")))
+    url = client.api._url("/containers/{0}/archive", container.id)
+    for members, text in (
+        (tar(("d", b"x")), "cannot overwrite directory"),
+        (tar(("f", None)), "cannot overwrite non-directory"),
+    ):
+        answer = client.api.put(url, params={"path": "/tmp", "noOverwriteDirNonDir": "true"}, data=members)
+        assert (answer.status_code, text in answer.text) == (400, True), answer.text
+    container.put_archive("/tmp", tar(("d", b"x")))
+    assert out(container, "/tmp/d")["d"].isfile()
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_nothing_leads_out_of_the_root(client: docker.DockerClient, tmp_path: Path, state: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    container = box(client, state)
+    container.put_archive("/tmp", tar(link("abs", str(outside)), link("up", "../../../../../../../.." + str(outside))))
+    for way in ("abs", "up"):
+        with pytest.raises(NotFound):
+            container.get_archive(f"/tmp/{way}/secret")
+        with pytest.raises(NotFound):
+            container.put_archive(f"/tmp/{way}", tar(("planted", b"")))
+        # A tar's own symlink, and a member behind it: it stays in the container, where there is no such place.
+        with pytest.raises(APIError):
+            container.put_archive("/tmp", tar(("sub", None), link(f"sub/{way}", str(outside)), (f"sub/{way}/in", b"")))
+        container.put_archive("/tmp", tar(link(f"sub/{way}-etc", "/etc"), (f"sub/{way}-etc/planted", b"")))
+        assert "planted" in out(container, "/etc/planted")
+    for name in ("../escape", "a/../../escape", "/etc/absolute"):
+        with pytest.raises(APIError) as refused:
+            container.put_archive("/tmp", tar((name, b"x")))
+        assert refused.value.status_code in (400, 500)
+    with pytest.raises(APIError):
+        container.put_archive("/tmp", tar(link("hard", str(outside / "secret"), tarfile.LNKTYPE)))
+    assert sorted(os.listdir(outside)) == ["secret"]
+    assert not Path("/escape").exists()
+
+
+def test_a_container_that_swaps_directories_meanwhile_leads_nowhere(
+    engine: Daemon, client: docker.DockerClient, tmp_path: Path
+) -> None:
+    """CVE-2018-15664: a directory of the path becomes a symlink to the host between look and use."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    script = (
+        f"mkdir -p /swap/real; ln -s {outside} /swap/evil;"
+        " while :; do mv /swap/real /swap/d; mv /swap/d /swap/real; mv /swap/evil /swap/d; mv /swap/d /swap/evil; done"
+    )
+    container = client.containers.run("busybox", ["sh", "-c", script], detach=True)
+    stop = threading.Event()
+    failures: list[str] = []
+
+    def read() -> None:
+        mine = engine.client()
+        there = mine.containers.get(container.id)
+        while not stop.is_set():
+            try:
+                stream, _ = there.get_archive("/swap/d/secret")
+                if b"secret" in b"".join(stream):
+                    failures.append("read")
+            except (APIError, Exception):
+                continue
+        mine.close()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(60):
+        try:
+            container.put_archive("/swap/d", tar(("planted", b"x"), ("deep/planted", b"x")))
+        except APIError:
+            continue
+    stop.set()
+    reader.join(20)
+    assert failures == []
+    assert sorted(os.listdir(outside)) == ["secret"]
+
+
+def test_damaged_archives_are_refused(client: docker.DockerClient) -> None:
+    container = box(client, "running")
+    for data in (b"x" * 1000, tar(("f", b"content"))[:700], b"\x1f\x8b broken"):
+        with pytest.raises(APIError):
+            container.put_archive("/tmp", data)
+    assert container.put_archive("/tmp", tar())
+
+
+def test_the_docker_command_copies_as_it_does_elsewhere(engine: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "tree/sub").mkdir(parents=True)
+    (tmp_path / "tree/sub/file").write_text("text")
+    engine.output("create", "--name", "box", "busybox", "sleep", "1000")
+    engine.output("cp", str(tmp_path / "tree"), "box:/new")
+    engine.output("cp", str(tmp_path / "tree"), "box:/etc")
+    engine.output("cp", f"{tmp_path}/tree/.", "box:/tmp/")
+    engine.output("cp", "box:/new", str(tmp_path / "back"))
+    engine.output("cp", "box:/etc/tree/sub/file", str(tmp_path / "one"))
+    engine.output("cp", "box:/tmp/.", str(tmp_path / "all"))
+    assert (tmp_path / "back/sub/file").read_text() == "text"
+    assert (tmp_path / "one").read_text() == "text"
+    assert (tmp_path / "all/sub/file").read_text() == "text"
+    missing = engine.docker("cp", "box:/nothing", str(tmp_path))
+    assert missing.returncode == 1
+    assert b"Could not find the file /nothing in container box" in missing.stderr
