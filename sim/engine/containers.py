@@ -47,6 +47,7 @@ from sim.engine.starting import Starting
 from sim.engine.updating import Updating
 from sim.engine.watching import Watching
 from sim.images import ImagesError, Use
+from sim.images import NotFoundError as NoLayerError
 from sim.images.unpack import measure
 from sim.runtime import start_zygote
 
@@ -317,14 +318,13 @@ class Containers:
         """Return containers as the API lists them, the newest first; parameters as in `listed`."""
         containers = listed(self, filters, everything=everything, limit=limit)
         names = self._image_names({container.record.image for container in containers})
-        return [
-            list_entry(
-                container,
-                self._image_name(container.record, names),
-                self.sizes(container.id) if size else None,
-            )
-            for container in containers
-        ]
+        entries = []
+        for container in containers:
+            # One that is being removed meanwhile is listed no more: its layers go before its name does.
+            with contextlib.suppress(NotFoundError, FileNotFoundError, NoLayerError):
+                sizes = self.sizes(container.id) if size else None
+                entries.append(list_entry(container, self._image_name(container.record, names), sizes))
+        return entries
 
     def _image_names(self, images: set[str]) -> dict[str, str | None]:
         """Return for each name of an image the ID that it has now."""

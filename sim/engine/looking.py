@@ -22,8 +22,9 @@ from sim.engine.creating import merged_config
 from sim.engine.errors import BadParameterError, ConflictError
 from sim.engine.images import reference_of
 from sim.engine.model import Config
-from sim.images import Image, Reference, commit, export
+from sim.images import Image, ImagesError, Reference, commit, export
 from sim.images import NotFoundError as NoImageError
+from sim.runtime import ContainerError
 
 if TYPE_CHECKING:
     from sim.engine.containers import Containers
@@ -122,18 +123,23 @@ class Looking:
             raise ConflictError(
                 f"the image {record.image} of container {container.id} is gone: it cannot be committed"
             ) from None
-        image = commit(
-            self._engine.store,
-            base,
-            self._owner.rootfs.directory(record.id) / "upper",
-            tags=tags,
-            settings=settings,
-            changes=changes,
-            command=" ".join((record.path, *record.args)),
-            author=author,
-            message=message,
-            paused=self._still(container) if pause else None,
-        )
+        try:
+            image = commit(
+                self._engine.store,
+                base,
+                self._owner.rootfs.directory(record.id) / "upper",
+                tags=tags,
+                settings=settings,
+                changes=changes,
+                command=" ".join((record.path, *record.args)),
+                author=author,
+                message=message,
+                paused=self._still(container) if pause else None,
+            )
+        except (ImagesError, OSError):
+            if container.state.removing or container.state.dead:  # it went while it was read
+                raise ConflictError(f"You cannot commit container {container.id} which is being removed") from None
+            raise
         told = {"comment": message, "imageID": image.id, **({"imageRef": tags[0].familiar} if tags else {})}
         self._owner.tell(container, "commit", **told)
         return image
@@ -149,7 +155,13 @@ class Looking:
                 if not moving or container.state.restarting or shim is None:
                     yield
                     return
-                shim.pause()
+                try:
+                    shim.pause()
+                except ContainerError:
+                    if shim.status().phase == "running":
+                        raise
+                    yield  # it has just ended
+                    return
                 try:
                     yield
                 finally:

@@ -212,7 +212,7 @@ def prune(
     uses: Iterable[Use] = (),
     wanted: Callable[[Image], bool] = lambda image: True,
 ) -> Pruned:
-    """Remove images that nothing uses.
+    """Remove images that nothing uses; those that a build, a pull or the like is at work with stay.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def prune(
     """
     taken = tuple(uses)
     removed: list[Removed] = []
-    in_use = {use.image for use in taken}
+    in_use = {use.image for use in taken} | store.leased()  # what a build under way has made is not in the way of it
     for image in store.images():
         if image.id in in_use or not wanted(image) or (image.tags and not everything):
             continue

@@ -37,7 +37,7 @@ from sim.images.documents import (
 from sim.images.errors import AmbiguousError, ContentError, NotFoundError, ReferenceError
 from sim.images.image import Image, Layer
 from sim.images.layers import LayerStore
-from sim.images.lease import Lease
+from sim.images.lease import Lease, drop_dead_leases
 from sim.images.reference import Reference, is_id_prefix
 
 __all__ = ["Store"]
@@ -399,6 +399,12 @@ class Store(LayerStore):
             replace_file(self.root / "index.json", encode(Index(2, OCI_INDEX, entries)), sync=self.sync)
 
     # -- what must stay
+
+    def leased(self) -> set[str]:
+        """Return the digests of what is kept for work that is under way, images among them."""
+        with self.records.change() as change:
+            drop_dead_leases(self.root / "leases", self.records)
+            return {row[0] for row in change.execute("SELECT DISTINCT digest FROM lease")}
 
     def hold(self, owner: str, image: Image | str) -> None:
         """Keep an image's layers for a container, even if the image is removed by force."""

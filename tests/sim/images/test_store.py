@@ -34,6 +34,7 @@ from sim.images import (
     whiteout,
 )
 from sim.images.accounting import account, disk_usage
+from sim.images.create import layers_configuration
 from sim.images.digest import chain_ids, of_bytes
 from sim.images.removal import Removed, Use, prune, remove
 from sim.images.selection import select
@@ -449,3 +450,14 @@ def test_order_of_images(store: Store) -> None:
     assert [image.id for image in store.images()] == [image.id for image in reversed(made)]
     for image, later in itertools.pairwise(made):
         assert image.number < later.number
+
+
+def test_prune_leaves_what_somebody_is_at_work_with(store: Store) -> None:
+    base = make(store, "a", tags=("base",))
+    with store.lease() as lease:
+        layer = store.add_entries([file("/made", "x")], lease)
+        configuration = layers_configuration(base.configuration, [layer], created=TIME)
+        made = store.add_image(configuration, parent=base.id, lease=lease)
+        assert prune(store).removed == ()
+        assert store.image(made.id).id == made.id
+    assert [item.deleted for item in prune(store).removed][:1] == [made.id]
