@@ -333,7 +333,7 @@ def find_mounts(below: str | os.PathLike[str]) -> list[Mount]:
     return found[::-1]
 
 
-def unmount(mountpoint: str | os.PathLike[str], *, timeout: float = 30.0, lazy: bool = False) -> None:
+def unmount(mountpoint: str | os.PathLike[str], *, timeout: float = 10.0, lazy: bool = False) -> None:
     """Unmount what is mounted at a place, also where the serving process is dead, and wait for that process to end.
 
     Parameters
@@ -341,7 +341,8 @@ def unmount(mountpoint: str | os.PathLike[str], *, timeout: float = 30.0, lazy: 
     mountpoint
         The place.
     timeout
-        Seconds after which the process is told to end.
+        Seconds after which the process is told to end: in another mount namespace, copied meanwhile from this one,
+        its mount may be there yet.
     lazy
         Whether to take the mount away also where it is in use: who uses it goes on with it.
 
@@ -434,10 +435,13 @@ def _wait_for(pid: int, process: int, timeout: float) -> int | None:
 
 
 def _serves(pid: int) -> bool:
-    """Tell whether a process is alive and serves a mount."""
+    """Tell whether a process is alive and serves a mount; one that has ended, and whose parent sleeps, is not."""
     try:
-        name = Path(f"/proc/{pid}/comm").read_bytes().strip()
+        status = Path(f"/proc/{pid}/stat").read_bytes()
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-    return name == NAME.encode() or b"layerlab-overlayfs" in command or b"fusefs.dropin" in command
+    name, _, rest = status.partition(b"(")[2].rpartition(b")")
+    if rest.split()[:1] in ([b"Z"], [b"X"]):
+        return False
+    return name.decode(errors="replace") == NAME or b"layerlab-overlayfs" in command or b"fusefs.dropin" in command

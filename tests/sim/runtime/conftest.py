@@ -67,9 +67,18 @@ def world(base: Path) -> dict[str, set[str]]:
     """
     return {
         "mounts": {line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(base) in line},
-        "interfaces": {name for name in os.listdir("/sys/class/net") if name.startswith(("ve", "lltest"))},
+        "interfaces": {name for name in os.listdir("/sys/class/net") if _is_of_a_test(name)},
         "cgroups": {place for place, _, _ in os.walk("/sys/fs/cgroup") if "/lltest" in place},
     }
+
+
+def _is_of_a_test(interface: str) -> bool:
+    """Tell whether a network interface is a bridge of a test, or a container's end of one or of none."""
+    try:
+        bridge = os.path.basename(os.readlink(f"/sys/class/net/{interface}/master"))
+    except OSError:
+        bridge = ""
+    return interface.startswith("lltest") or (interface.startswith("ve") and bridge[:6] in ("", "lltest"))
 
 
 @pytest.fixture(autouse=True)
