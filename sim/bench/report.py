@@ -144,22 +144,28 @@ def _by_size(result: Result) -> Iterator[tuple[str, Curves]]:
             dots = tuple(Dot(size, time.value, time.low, time.high) for size, time in times)
             curves.append(Curve(driver, dots, marked.knee if marked else None))
         words = case_text(case)
-        title = f"First write ({words}): a fixed cost, then the bytes"
+        copied = not shown or any(_bends(model) for model in shown)
+        title = f"First write ({words}): " + ("a fixed cost, then the bytes" if copied else "the size hardly matters")
         yield f"size-{_slug(case)}", Curves(title, _note(result), tuple(curves), note=_knee_note(shown))
+
+
+def _bends(model: Fit) -> bool:
+    """Tell whether copying ever took half of the time: the knee is among the sizes that were measured."""
+    return model.knee is not None and model.knee <= max(model.sizes)
 
 
 def _knee_note(models: Sequence[Fit]) -> str:
     """Explain the knee, by the numbers of the drivers that it is marked for."""
     lines = []
     for model in models:
-        if model.knee is None:
+        if model.knee is None or not _bends(model):
             lines.append(f"{model.driver}: {seconds_text(model.fixed)} at any size: nothing is copied byte by byte")
         else:
             lines.append(
                 f"{model.driver}: {seconds_text(model.fixed)} fixed + {size_text(int(model.bandwidth))}/s; "
                 f"knee at {size_text(int(model.knee))}"
             )
-    if any(model.knee is not None for model in models):
+    if any(_bends(model) for model in models):
         lines.append("At the knee (ring) half of the time is fixed, half is copying.")
     return "\n".join(lines)
 

@@ -25,6 +25,10 @@ __all__ = ["everything", "joined"]
 #: Share of the time by plan.
 _SHARES: Mapping[str, float] = {"copy-up": 0.38, "metadata": 0.17, "data": 0.11, "jobs": 0.26, "runtime": 0.08}
 
+#: More rounds than this make the file larger, and tell little more. There is no warming up: a round more tells more,
+#: and a median does not mind one slow sample.
+_ROUNDS = 15
+
 _RECORDING = ("devfuse+record-metadata", "devfuse+record-all")
 _METACOPY = ("overlayfs+metacopy", "devfuse+metacopy")
 
@@ -55,7 +59,7 @@ def everything(
     found: list[Result] = []
     left_out: list[Missing] = []
     for name, plan, names, known in todo:
-        made = plan(length, rounds=25, seconds=seconds * _SHARES[name])
+        made = replace(plan(length, rounds=_ROUNDS, seconds=seconds * _SHARES[name]), warm_up=False)
         try:
             drivers, missing = choose(names, known)
             told = functools.partial(_tell, progress, name)

@@ -235,3 +235,39 @@ def test_a_filesystem_that_fills_up_is_no_end(tmp_path: Path) -> None:
     assert 4096 in {one.case.size for one in found.series}
     assert any("has no room for it" in one.why for one in found.missing)
     assert json.loads((tmp_path / "x.json").read_text())["finished"] is True
+
+
+@pytest.mark.usefixtures("root", "overlayfs", "fuse")
+def test_containers(tool: Callable[[str, str], str], tmp_path: Path) -> None:
+    tool("busybox", "busybox-static")
+    done = bench(
+        *("runtime", "--quick", "--rounds", "1", "--driver", "layerlab-devfuse", "--driver", "layerlab-overlayfs"),
+        *("--json", str(tmp_path / "x.json")),
+    )
+    assert done.returncode == 0, done.stderr
+    found = Result.load(tmp_path / "x.json")
+    assert found.missing == ()
+    assert {one.case.workload for one in found.series} == {
+        "container-start",
+        "container-exec",
+        "build-cold",
+        "build-cached",
+    }
+    for driver in ("layerlab-devfuse", "layerlab-overlayfs"):
+        times = {one.case.workload: one.time.value for one in found.series if one.driver == driver}
+        assert set(times) == {one.case.workload for one in found.series}
+
+
+@pytest.mark.usefixtures("overlayfs")
+def test_a_package_in_a_debian(tmp_path: Path) -> None:
+    from sim.bench import WORKLOADS
+
+    lacking = WORKLOADS["package-install"].lacks()
+    if lacking:
+        pytest.skip(lacking)
+    done = bench("jobs", "--only", "package-install", "--driver", "overlayfs", "--rounds", "1",
+                 "--json", str(tmp_path / "x.json"))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = Result.load(tmp_path / "x.json")
+    assert found.missing == ()
+    assert [one.driver for one in found.series] == ["overlayfs"]

@@ -273,7 +273,7 @@ def _dpkg_once(session: Session, spot: Spot) -> None:
 )
 def package_install(session: Session, spot: Spot) -> None:
     """Install a package that lies in the tree, by the tree's own apt."""
-    options = ("-o", "Dpkg::Use-Pty=0", "-o", "APT::Sandbox::User=root", "-q", "-y", "--no-download")
+    options = ("-o", "Dpkg::Use-Pty=0", "-o", "APT::Sandbox::User=root", "-q", "-y")
     program("chroot", _top(session, spot), "apt-get", *options, "install", "/whole.deb", cwd="/")
 
 
