@@ -35,8 +35,11 @@ def _layers_of(word: str, store: Path | None, upto: int | None) -> tuple[tuple[P
     """Return the directories of an image's or container's layers, the lowest first, and whether they still change."""
     from sim.engine.places import data_root
     from sim.explore import open_target
+    from sim.graph import find_container
 
-    target = open_target(word, root=data_root(), store=store)
+    root = data_root()
+    target = open_target(word, root=root, store=store)
+    container = find_container(root, word) if target.what == "container" else None
     try:
         layers = list(reversed(target.stack.layers))
     finally:
@@ -46,6 +49,9 @@ def _layers_of(word: str, store: Path | None, upto: int | None) -> tuple[tuple[P
     chosen = layers[:upto]
     places = []
     for layer in chosen:
+        if layer.role.value == "rw" and container is not None:
+            places.append(container.path / "upper")
+            continue
         if layer.place is None:
             raise click.ClickException(f"{word}: its layer {layer.name} is not on this machine as a directory")
         places.append(layer.place)
