@@ -6,6 +6,7 @@ Decided here: where in a data root the graph finds what it needs, and that nothi
     containers/ID/config.json    `Id`, `Name` and `Image` among others
     containers/ID/upper          the RW layer
     containers/ID/journal.db     its operations; not there where the driver records none
+    init/IMAGE                   the layer of mount places between the image and the RW layer
 
 Functions here belong to the thread of the graph that they fill.
 """
@@ -105,6 +106,9 @@ def add_container(graph: LayerGraph, place: ContainerPlace) -> LayerStack:
         raise SourceError(f"{place.name}: its image {place.image[:19]} is gone, and it has no journal to go by")
     upper = directory_layer(place.path / "upper", role=Role.RW, name=place.name)
     lower = tuple(graph.layers[key] for key in graph.images[image].layers)
+    init = place.path.parent.parent / "init" / image.removeprefix("sha256:")
+    if init.is_dir():
+        lower = (directory_layer(init, name="init"), *lower)
     return graph.add_stack(LayerStack(place.name, (upper, *lower)), image=image)
 
 
