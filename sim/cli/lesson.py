@@ -164,6 +164,32 @@ def reset(language: Language, number: int | None, home: Path | None) -> None:
     )
 
 
+@command.command("python")
+def python() -> None:
+    """Print the Python that has fuse-python: for programs of your own."""
+    import sys
+
+    click.echo(sys.executable)
+
+
+@command.command("engine")
+@click.option("--stop", is_flag=True, help="Stop it, with its containers.")
+@_DIR
+def engine_(stop: bool, home: Path | None) -> None:
+    """Start the engine of the lesson that you are in, and say how the commands find it.
+
+    \b
+    eval "$(layerlab lesson engine)"
+    """
+    from sim.course import engine, place
+
+    found = place.find(None, home).home
+    if stop:
+        engine.stop(found)
+    else:
+        click.echo(f"export LAYERLAB_HOST={engine.start(found).host}")
+
+
 def _number(text: str) -> tuple[int | None, str]:
     """Return lesson and exercise of `3`, `3.2` or nothing."""
     lesson, dot, exercise = text.partition(".")

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fusefs import Effect, EffectKind, FusefsError, Journal, JournalLayer, Operation
+from sim.course.engine import Engine, start
 from sim.course.errors import MessError, NotYetError
 from sim.course.place import Place, manifest, mounts_below
 from sim.graph import Entry, EntryType, GraphError, Layer, Role, column
@@ -40,6 +41,11 @@ class Bench:
         self.place = place
         self.home = place.home
         self._layers: dict[str, Layer] = {}
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The lesson's engine; started where it does not run."""
+        return start(self.home)
 
     # What is there
 

@@ -158,6 +158,8 @@ _RULES = (
     (re.compile(r"\b\d+(\.\d+)? ?(ns|µs|ms|s|seconds?|minutes?|hours?)\b( ago)?"), "TIME"),
     (re.compile(r"\b(Less than a second|About an? (minute|hour))( ago)?"), "TIME"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?[+-]\d{4}| ?Z)?( UTC)?"), "DATE"),
+    # How large the machine's busybox is.
+    (re.compile(r"\b\d+(\.\d+)? ?Mi?B\b"), "SIZE"),
     (re.compile(r" +"), " "),
 )
 

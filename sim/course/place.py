@@ -24,6 +24,7 @@ from pathlib import Path
 from fusefs import FusefsError, unmount
 from fusefs.mount import find_mount
 from fusefs.syscalls import umount
+from sim.course import engine
 from sim.course.errors import CourseError, MessError
 
 __all__ = ["MARKER", "Marker", "Place", "default_home", "find", "manifest", "mounts_below", "reset", "start"]
@@ -211,6 +212,7 @@ def clear(home: Path) -> None:
     """Unmount and remove everything in a lesson's directory but its marker."""
     if home.is_symlink() or _read(home) is None:
         raise CourseError(f"{home}: this is not a lesson's directory; nothing was touched")
+    engine.stop(home)
     for mountpoint in mounts_below(home):
         _unmount(mountpoint)
     left = mounts_below(home)

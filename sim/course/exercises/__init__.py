@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from sim.course import engine
 from sim.course.bench import Bench
 from sim.course.errors import CourseError, MessError, NotYetError
 from sim.course.place import Place
@@ -28,6 +29,8 @@ _MODULES = {
     4: "sim.course.exercises.whiteouts",
     5: "sim.course.exercises.copyup",
     6: "sim.course.exercises.renames",
+    11: "sim.course.exercises.measuring",
+    12: "sim.course.exercises.own",
 }
 
 
@@ -124,12 +127,15 @@ def check(place: Place, only: str = "") -> list[Result]:
         There is no such exercise.
     """
     checks = track(place.marker.lesson).checks
+    ran = engine.running(place.home) is not None
     if only and only not in checks:
         raise CourseError(f"there is no exercise {only}; lesson {place.marker.lesson} has {', '.join(checks)}")
     results = []
     for number, ask in checks.items():
         if not only or number == only:
             results.append(_one(place, number, ask))
+    if not ran:
+        engine.stop(place.home)
     return results
 
 
@@ -140,6 +146,8 @@ def _one(place: Place, number: str, ask: Check) -> Result:
         return Result(number, True, ask(bench))
     except (MessError, NotYetError) as error:
         return Result(number, False, error.text)
+    except CourseError as error:  # the lesson's engine does not start, or does not answer
+        return Result(number, False, Text(str(error), f"本课的引擎出了问题：{error}"))
     except OSError as error:  # the state changed under the check, or is in nobody's power
         name = error.filename or place.home
         return Result(

@@ -92,6 +92,7 @@ def grade(
     junit: Path | None = None,
     figures: Path | None = None,
     time: float = TIME,
+    first: bool = False,
 ) -> Report:
     """Grade a mount command.
 
@@ -107,6 +108,8 @@ def grade(
         Directory for pictures of failing stacks.
     time
         Seconds for all of it.
+    first
+        Whether to stop at the first test that fails.
 
     Raises
     ------
@@ -120,7 +123,7 @@ def grade(
         raise CourseError("name the command that mounts: layerlab grade -- COMMAND LOWER UPPER WORK MNT")
     with tempfile.TemporaryDirectory(prefix="layerlab-grade-") as place:
         results = Path(place) / "results.json"
-        stopped = _run(command, levels, results, junit, figures, time)
+        stopped = _run(command, levels, results, junit, figures, time, first)
         found = json.loads(results.read_text()) if results.exists() else []
     if not found and not stopped:
         raise CourseError("no test has run; is pytest installed?")
@@ -131,7 +134,13 @@ def grade(
 
 
 def _run(
-    command: Sequence[str], levels: Sequence[str], results: Path, junit: Path | None, figures: Path | None, time: float
+    command: Sequence[str],
+    levels: Sequence[str],
+    results: Path,
+    junit: Path | None,
+    figures: Path | None,
+    time: float,
+    first: bool,
 ) -> str:
     """Run the suite; return why it was called off, if it was."""
     if figures is not None:
@@ -148,6 +157,8 @@ def _run(
     environment.pop("PYTEST_ADDOPTS", None)
     words = [sys.executable, "-P", "-m", "pytest", "-p", "sim.course.own.plugin", "-c", str(_SUITE / "pytest.ini")]
     words += ["-q", "--tb=short", "-m", " or ".join(levels), str(_SUITE)]
+    if first:
+        words.append("-x")
     if junit is not None:
         words.append(f"--junitxml={junit.absolute()}")
     process = subprocess.Popen(
