@@ -213,7 +213,7 @@ def _git(url: str, place: Path) -> Path:
     settings = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "git:http:https:ssh:file", "HOME": str(home)}
     checkout = home / "checkout"
 
-    def git(*words: str) -> None:
+    def git(*words: str, may_fail: bool = False) -> bool:
         done = subprocess.run(
             [program, *words],
             cwd=home,
@@ -224,11 +224,15 @@ def _git(url: str, place: Path) -> Path:
             errors="replace",
             check=False,
         )
-        if done.returncode:
+        if done.returncode and not may_fail:
             raise BuildError(f"error fetching: {done.stderr.strip() or 'git failed'}")
 
+        return not done.returncode
+
     git("init", "--quiet", str(checkout))
-    git("-C", str(checkout), "fetch", "--quiet", "--depth", "1", "--", address, reference or "HEAD")
+    fetch = ("-C", str(checkout), "fetch", "--quiet")
+    if not git(*fetch, "--depth", "1", "--", address, reference or "HEAD", may_fail=True):
+        git(*fetch, "--tags", "--", address, reference or "HEAD")  # a server that knows no part of a history
     git("-C", str(checkout), "checkout", "--quiet", "FETCH_HEAD")
     shutil.rmtree(checkout / ".git")
     # Whatever links the repository has: the directory is looked up within the checkout.

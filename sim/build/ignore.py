@@ -129,6 +129,7 @@ class IgnoreList:
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._patterns: list[tuple[bool, re.Pattern[str]]] = []
+        self._saved: list[str] = []
         for line in lines:
             text = line.lstrip("\ufeff")
             if text.startswith("#"):
@@ -149,11 +150,16 @@ class IgnoreList:
             except ValueError as error:
                 raise DockerfileError(f"{error}: {text}") from None
             self._patterns.append((negated, compiled))
+            if negated:
+                self._saved.append(f"{text}/")
 
-    @property
-    def has_negations(self) -> bool:
-        """Whether something below a directory that is left out may stay."""
-        return any(negated for negated, _ in self._patterns)
+    def enters(self, directory: str) -> bool:
+        """Tell whether what is in a directory has to be looked at.
+
+        In one that is left out only if a pattern with `!` begins with its path, as the docker command does it:
+        `!**/x` saves nothing that lies in one.
+        """
+        return not self.excludes(directory) or any(text.startswith(f"{directory}/") for text in self._saved)
 
     def excludes(self, path: str) -> bool:
         """Tell whether a path, from the context's root, is left out."""

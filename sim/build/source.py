@@ -129,7 +129,7 @@ class Source:
             status = self.tree.lstat(os.fsencode(here))
             if here != top:
                 yield here, status
-            if stat.S_ISDIR(status.st_mode) and (self._ignored.has_negations or not self._excluded(here)):
+            if stat.S_ISDIR(status.st_mode) and (here == "/" or self._ignored.enters(here[1:])):
                 base = here.rstrip("/")
                 pending.extend(f"{base}/{name}" for name in reversed(self.tree.listdir(os.fsencode(here))))
 

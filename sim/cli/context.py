@@ -124,7 +124,7 @@ def _chosen(top: str, lines: list[str], kept: set[str], replaced: Iterable[str])
                 if not out:
                     yield path
                     yield from walk(path)
-                elif ignored.has_negations or any(name.startswith(f"{path}/") for name in kept):
+                elif ignored.enters(path) or any(name.startswith(f"{path}/") for name in kept):
                     yield from walk(path)  # the directory itself is left out: it gets what directories have
             elif not out:
                 yield path

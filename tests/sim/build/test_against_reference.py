@@ -63,7 +63,9 @@ def shown(text: str) -> tuple[str, ...]:
     """Return what was printed, without IDs; what a process writes in red may come in other pieces."""
     lines = normal(re.sub(r"\x1b\[0m\x1b\[91m", "", text)).splitlines()
     # The reference names unused arguments in the order of Go's maps: in none.
-    return tuple(" ".join(sorted(re.findall(r"\w+", line))) if line.startswith("[Warning] One") else line for line in lines)
+    return tuple(
+        " ".join(sorted(re.findall(r"\w+", line))) if line.startswith("[Warning] One") else line for line in lines
+    )
 
 
 def by_ours(builds: Builds, case: Case) -> Made:
