@@ -11,7 +11,7 @@ missing in it, and why. All are values; any thread may raise them.
 
 from __future__ import annotations
 
-__all__ = ["BenchError", "ResultError", "Stopped", "Unavailable"]
+__all__ = ["BenchError", "ResultError", "Stopped", "Unavailable", "reason"]
 
 
 class BenchError(Exception):
@@ -28,3 +28,13 @@ class Unavailable(BenchError):  # noqa: N818 - reads as what happened
 
 class Stopped(BenchError):  # noqa: N818 - reads as what happened
     """A driver that did not answer in time and was ended."""
+
+
+def reason(error: BaseException) -> str:
+    """Return what is said about an error, in one line.
+
+    >>> reason(OSError(28, "No space left on device")), reason(BenchError("x: two\\nlines")), reason(ValueError())
+    ('No space left on device', 'x: two lines', 'ValueError')
+    """
+    text = (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__
+    return " ".join(text.split())

@@ -20,7 +20,6 @@ import errno
 import gc
 import os
 import random
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,16 +28,18 @@ from pathlib import Path
 
 from fusefs import FusefsError
 from sim.bench import caches, places
-from sim.bench.errors import BenchError, Stopped, Unavailable
+from sim.bench.arenas import Arena, Arenas
+from sim.bench.errors import BenchError, Stopped, Unavailable, reason
+from sim.bench.interrupt import orderly
 from sim.bench.noise import NoiseMeter
-from sim.bench.places import Filesystem
 from sim.bench.plans import Plan
 from sim.bench.registry import Spot, Workload
 from sim.bench.result import Case, Missing, Result, Series
 from sim.bench.session import Driver, Layout, Session
 from sim.bench.stats import median
+from sim.bench.tables import case_text
 
-__all__ = ["Harness", "Progress", "measure", "orderly"]
+__all__ = ["Harness", "Progress", "measure"]
 
 #: Cases with more bytes than this take no part in the round that does not count.
 _LONG = 1 << 22
@@ -54,23 +55,6 @@ class _Samples:
     rounds: list[int] = field(default_factory=list)
     disturbed: list[int] = field(default_factory=list)
     spaces: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Arena:
-    """One arrangement: what is mounted together."""
-
-    filesystem: Filesystem
-    depth: int
-    durability: str
-    layers: tuple[Path, ...]
-    spots: tuple[Spot, ...]
-
-    @property
-    def words(self) -> str:
-        """What it is called."""
-        layers = f"{self.depth} layer{'s' if self.depth > 1 else ''}"
-        return f"{layers} on {self.filesystem.name}, durability {self.durability}"
 
 
 def measure(
@@ -101,41 +85,14 @@ def measure(
     BenchError
         Nothing can be measured at all. What can be measured only in part is no error.
     """
-    with orderly(), places.home(base) as home:
+    with places.home(base) as home, orderly() as undisturbed:
         harness = Harness(plan, drivers, home, progress=progress, missing=missing)
         try:
             harness.run()
         finally:
+            undisturbed()
             harness.end()
         return harness.result(machine, command)
-
-
-class _Interrupted(BaseException):
-    """A signal asked for the end."""
-
-
-@contextlib.contextmanager
-def orderly() -> Iterator[None]:
-    """In this block the first Ctrl-C, end of the terminal or `kill` ends the run in order; further ones are ignored.
-
-    Undoing what was made is so not itself interrupted. Without effect outside of the main thread.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def stop(number: int, frame: object) -> None:
-        for one in numbers:
-            signal.signal(one, signal.SIG_IGN)
-        raise _Interrupted(signal.Signals(number).name)
-
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Harness:
@@ -165,9 +122,9 @@ class Harness:
         self._dead: dict[str, str] = {}
         self._refused: set[tuple[str, str]] = set()
         self._samples: dict[tuple[Case, str], _Samples] = {}
-        self._counts: dict[Case, Spot] = {}
-        self._filesystems: dict[str, str] = {}
+        self._arenas = Arenas(plan, len(self.drivers), home, self._missing)
         self._rounds = 0
+        self._last = 0.0
         self._random = random.Random(plan.seed)
         self._stack = contextlib.ExitStack()
         self._started = time.monotonic()
@@ -176,116 +133,40 @@ class Harness:
     # The run
 
     def run(self) -> None:
-        """Do all rounds. Ctrl-C and the signals of `orderly` end it early; the result says so."""
+        """Do all rounds. Interrupted, it ends early, and the result says so."""
         try:
-            arenas = list(self._arenas())
+            arenas = list(self._arenas.make(self._stack))
             if not arenas:
                 raise Unavailable("; ".join(f"{what}: {why}" for what, why in self._missing.items()) or "nothing to do")
             for number in range(0 if self.plan.warm_up else 1, self.plan.rounds + 1):
-                if number > 1 and self._late(number):
+                if number > 1 and self._late():
                     break
+                begun = time.monotonic()
                 self._random.shuffle(arenas)
                 for arena in arenas:
                     self._progress(self._where(number, arena))
                     self._round(number, arena)
                 self._rounds = number
+                self._last = time.monotonic() - begun
             self.finished = True
-        except (KeyboardInterrupt, _Interrupted):
+        except KeyboardInterrupt:
             self._progress("interrupted; what was measured is kept")
 
     def end(self) -> None:
         """Unmount everything and remove what was made."""
         self._stack.close()
 
-    def _late(self, number: int) -> bool:
-        """Whether another round would end after the time that the plan allows."""
-        spent = time.monotonic() - self._started
-        return bool(self.plan.seconds) and spent * number / max(number - 0.5, 1) > self.plan.seconds
+    def _late(self) -> bool:
+        """Whether another round, as long as the last, would end after the time that the plan allows."""
+        return 0 < self.plan.seconds < time.monotonic() - self._started + self._last
 
-    def _where(self, number: int, arena: _Arena) -> str:
+    def _where(self, number: int, arena: Arena) -> str:
         of = f"round {number} of {self.plan.rounds}" if number else "warming up"
         return f"{of}: {len(arena.spots)} case{'s' if len(arena.spots) > 1 else ''}, {arena.words}"
 
-    # Making what is measured on
-
-    def _arenas(self) -> Iterator[_Arena]:
-        """Make filesystems and read-only layers."""
-        for name in dict.fromkeys(case.filesystem for case in self.plan.cases):
-            cases = self._that_fit([case for case in self.plan.cases if case.filesystem == name])
-            if not cases:
-                continue
-            try:
-                made = self._stack.enter_context(places.filesystem(name, self.home, self._space(cases)))
-            except Unavailable as error:
-                self._missing[name] = str(error).removeprefix(f"{name}: ")
-                continue
-            self._filesystems[name] = made.words
-            for depth, durability in dict.fromkeys((case.depth, case.durability) for case in cases):
-                mine = [case for case in cases if (case.depth, case.durability) == (depth, durability)]
-                arena = self._arena(made, depth, durability, mine)
-                if arena.spots:
-                    yield arena
-
-    def _that_fit(self, cases: list[Case]) -> list[Case]:
-        """Leave out what cannot be run here, or has no room; the largest first."""
-        found = []
-        for case in cases:
-            lacking = self.plan.workload(case).lacks()
-            if lacking:
-                self._missing[case.workload] = lacking
-            else:
-                found.append(case)
-        there = places.room(self.home) - (64 << 20)
-        found.sort(key=self._case_space)
-        while found and self._space(found) > there:
-            large = found.pop()
-            need = self._space([*found, large]) >> 20
-            self._missing[_name(large)] = f"{self.home.parent} has no room for it ({need} MiB); use --place DIR"
-        return [case for case in cases if case in found]
-
-    def _case_space(self, case: Case) -> int:
-        work = self.plan.workload(case)
-        # A file each; what is written is as much again.
-        length = case.size * max(case.entries, 1) if work.group in ("data", "metadata") else case.size
-        tree = case.entries * 30_000 if work.group in ("jobs", "runtime") else 0
-        debian = (800 << 20) if work.name == "package-install" else 0
-        return work.count(case) * length if work.first_write else length + tree + debian
-
-    def _space(self, cases: Sequence[Case]) -> int:
-        """Return about how many bytes a run of these cases needs at once."""
-        lower = sum(self._case_space(case) for case in cases)
-        largest = max((self._case_space(case) for case in cases), default=0)
-        small = sum(min(self._case_space(case), 8 << 20) for case in cases)
-        return lower + (small + largest) * len(self.drivers) + (32 << 20)
-
-    def _arena(self, made: Filesystem, depth: int, durability: str, cases: Sequence[Case]) -> _Arena:
-        where = made.root / f"layers-{depth}-{durability}"
-        layers = tuple(where / f"l{number}" for number in range(depth, 0, -1))
-        where.mkdir()
-        if made.no_cow:  # what is made in it from now on takes it over
-            places.refuse_clones(where)
-        for layer in layers:
-            layer.mkdir()
-        spots = []
-        for case in cases:
-            work = self.plan.workload(case)
-            scratch = self.home / "scratch" / made.name / f"{len(self._counts)}"
-            scratch.mkdir(parents=True)
-            spot = Spot(case, f"/{work.name}-{len(self._counts)}", work.count(case), scratch)
-            self._counts[case] = spot
-            try:
-                work.fill(layers, spot)
-            except (OSError, BenchError) as error:
-                self._missing[_name(case)] = f"its files cannot be made: {_reason(error)}"
-            else:
-                spots.append(spot)
-        with contextlib.suppress(OSError):
-            caches.settle(made.root)
-        return _Arena(made, depth, durability, layers, tuple(spots))
-
     # One round
 
-    def _round(self, number: int, arena: _Arena) -> None:
+    def _round(self, number: int, arena: Arena) -> None:
         """Mount every driver, measure every case, unmount."""
         where = arena.filesystem.root / f"round-{number}"
         with contextlib.ExitStack() as stack:
@@ -298,7 +179,7 @@ class Harness:
                     sessions[driver.name] = self._open(driver, arena, where, stack)
                 except (OSError, FusefsError, BenchError) as error:
                     self._refused.add((driver.name, arena.words))
-                    self._missing[f"{driver.name}: {arena.words}"] = f"it cannot be mounted: {_reason(error)}"
+                    self._missing[f"{driver.name}: {arena.words}"] = f"it cannot be mounted: {reason(error)}"
             todo = [(spot, name) for spot in arena.spots for name in sessions if number or self._short(spot.case)]
             self._random.shuffle(todo)
             for spot, name in todo:
@@ -306,9 +187,9 @@ class Harness:
                     self._sample(number, arena, spot, sessions[name])
 
     def _short(self, case: Case) -> bool:
-        return self._case_space(case) <= _LONG and self.plan.workload(case).group not in ("jobs", "runtime")
+        return self._arenas.space(case) <= _LONG and self.plan.workload(case).group not in ("jobs", "runtime")
 
-    def _open(self, driver: Driver, arena: _Arena, where: Path, stack: contextlib.ExitStack) -> Session:
+    def _open(self, driver: Driver, arena: Arena, where: Path, stack: contextlib.ExitStack) -> Session:
         own = where / driver.name
         layout = Layout(arena.layers, own / "upper", own / "work", own / "merged", arena.durability)
         layout.make()
@@ -323,15 +204,15 @@ class Harness:
         try:
             session.close()
         except (FusefsError, OSError, BenchError) as error:
-            self._missing.setdefault(f"{session.name}: its end", _reason(error))
+            self._missing.setdefault(f"{session.name}: its end", reason(error))
 
-    def _sample(self, number: int, arena: _Arena, spot: Spot, session: Session) -> None:
+    def _sample(self, number: int, arena: Arena, spot: Spot, session: Session) -> None:
         """Measure one case with one driver, once."""
         work = self.plan.workload(spot.case)
         if work.needs_path and session.root is None:
             self._missing.setdefault(f"{session.name}: {work.group}", "it has no mount that other programs could use")
             return
-        with self._excused(session.name, _name(spot.case), session):
+        with self._excused(session.name, case_text(spot.case), session):
             session.provide(spot.place)
             work.prepare(session, spot)
             caches.settle(arena.filesystem.root)
@@ -402,10 +283,10 @@ class Harness:
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 self._missing[f"{driver}: {case}"] = "no room was left on the filesystem; use --place DIR"
             elif isinstance(error, Stopped) or (session is not None and not session.alive()):
-                why = f"it failed in {case}: {_reason(error)}; what it did until then is kept"
+                why = f"it failed in {case}: {reason(error)}; what it did until then is kept"
                 self._dead[driver] = self._missing[driver] = why
             else:
-                self._missing[f"{driver}: {case}"] = _reason(error)
+                self._missing[f"{driver}: {case}"] = reason(error)
 
     # What came of it
 
@@ -418,8 +299,11 @@ class Harness:
                 for driver in self.drivers:
                     if (self._state(case), driver.name) not in self._samples:
                         why = "the run was interrupted before it"
-                        if driver.name not in self._missing and f"{driver.name}: {_name(case)}" not in self._missing:
-                            self._missing.setdefault(f"{driver.name}: {_name(case)}", why)
+                        if (
+                            driver.name not in self._missing
+                            and f"{driver.name}: {case_text(case)}" not in self._missing
+                        ):
+                            self._missing.setdefault(f"{driver.name}: {case_text(case)}", why)
         order = {name: index for index, name in enumerate(driver.name for driver in self.drivers)}
         cases = {case: index for index, case in enumerate(self.plan.cases)}
         found = sorted(self._samples.items(), key=lambda one: (cases.get(one[0][0], 0), order[one[0][1]]))
@@ -427,7 +311,7 @@ class Harness:
             title=self.plan.title,
             machine=dict(machine if machine is not None else describe()),
             drivers={one.name: f"{one.words}; {one.options}" if one.options else one.words for one in self.drivers},
-            filesystems=dict(self._filesystems),
+            filesystems=dict(self._arenas.filesystems),
             series=tuple(self._series(case, driver, samples) for (case, driver), samples in found),
             missing=tuple(Missing(what, why) for what, why in self._missing.items()),
             noise=self.meter.noise(),
@@ -452,19 +336,6 @@ class Harness:
         )
 
 
-def _name(case: Case) -> str:
-    """Return what a case is called where something is said about it."""
-    from sim.bench.tables import case_text
-
-    return case_text(case)
-
-
-def _reason(error: BaseException) -> str:
-    """Return what is said about an error, in one line."""
-    text = (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__
-    return " ".join(text.split())
-
-
 def _exercise(session: Session) -> None:
     """Do a few operations that do not count: a process that has just started is slower in its first ones."""
     files = session.files
@@ -481,7 +352,7 @@ def _exercise(session: Session) -> None:
     files.list("/.warm-up")
 
 
-def _used(arena: _Arena, session: Session, spot: Spot) -> int:
+def _used(arena: Arena, session: Session, spot: Spot) -> int:
     """Return the bytes of the disk that are in use: by the filesystem if it is the run's own, else by the RW layer."""
     if arena.filesystem.image:
         found = os.statvfs(arena.filesystem.root)
