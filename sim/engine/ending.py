@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from sim.engine.checking import signal_number
 from sim.engine.container import Container
 from sim.engine.errors import ConflictError, EngineError, NotModifiedError
+from sim.engine.showing import left_networks
 from sim.runtime import Container as Shim
 from sim.runtime import ContainerError, NotRunningError
 
@@ -79,7 +80,10 @@ class Ending:
                 oom_killed=status.out_of_memory,
                 finished=finished,
                 error="",
+                health=container.state.health and replace(container.state.health, status="unhealthy"),
             ),
+            attached=left_networks(record.attached),
+            ports={},
         )
         for execution in list(container.execs.values()):
             execution.container_ended()
@@ -91,8 +95,6 @@ class Ending:
         goes = record.host_config.auto_remove and not again and not self._owner.closing
         if not goes:  # the view of one that goes is left to its removal, which waits for nobody
             self._let_go(container, self._owner.rootfs.unmount)
-        with contextlib.suppress(ConflictError):
-            container.save(attached={}, ports={})
         if again:
             self._schedule(container)
         elif goes:
@@ -197,13 +199,12 @@ class Ending:
         if shim is None:
             container.wait_stopped(_PATIENCE)
             return
-        if patience:
-            self._signal(container, shim, number)
-            if container.state.paused:
-                with contextlib.suppress(ContainerError):
-                    shim.unpause()
-            if container.wait_stopped(patience if patience >= 0 else None):
-                return
+        self._signal(container, shim, number)
+        if container.state.paused:
+            with contextlib.suppress(ContainerError, OSError):
+                shim.unpause()
+        if container.wait_stopped(patience if patience >= 0 else None):
+            return
         self._signal(container, shim, signal.SIGKILL)
         if not container.wait_stopped(30):
             raise EngineError(

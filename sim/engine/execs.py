@@ -80,7 +80,8 @@ class Exec:
     @property
     def command(self) -> str:
         """What runs, as events say it."""
-        return " ".join(self.wish.cmd or ())
+        command, *arguments = self.wish.cmd or ("",)
+        return f"{command} {' '.join(arguments)}"
 
     def finish(self, code: int) -> None:
         """Note its end."""
@@ -305,7 +306,7 @@ class Execs:
             "OpenStdin": wish.attach_stdin,
             "OpenStderr": wish.attach_stderr,
             "OpenStdout": wish.attach_stdout,
-            "CanRemove": made.code is not None,
+            "CanRemove": False,
             "ContainerID": made.container.id,
             "DetachKeys": "",
             "Pid": made.pid,

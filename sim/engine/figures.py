@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 from sim.engine.container import Container
 from sim.engine.errors import BadParameterError, ConflictError, EngineError
 from sim.engine.showing import moment_text
+from sim.runtime import Container as Shim
 from sim.runtime import ContainerError, Stats
+from sim.runtime.stats import table
 
 if TYPE_CHECKING:
     from sim.engine.containers import Containers
@@ -99,13 +101,13 @@ class Figures:
         found |= {
             "read": now,
             "preread": before["read"] if before else "0001-01-01T00:00:00Z",
-            "pids_stats": {"current": stats.pids, "limit": stats.pids_limit or 18446744073709551615} if alive else {},
+            "pids_stats": _some({"current": stats.pids, "limit": stats.pids_limit}),
             "blkio_stats": _blkio(stats, alive=alive),
             "num_procs": 0,
             "storage_stats": {},
             "cpu_stats": cpu,
             "precpu_stats": before["cpu_stats"] if before else _cpu(Stats(), dead=True),
-            "memory_stats": _memory(stats) if alive else {},
+            "memory_stats": _memory(stats, shim) if alive else {},
         }
         if traffic:
             found["networks"] = {name: _network(counts) for name, counts in traffic.items()}
@@ -154,14 +156,17 @@ def _system_time() -> int:
     return sum(map(int, words[:8])) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
 
 
-def _memory(stats: Stats) -> dict[str, Any]:
+def _some(figures: dict[str, int]) -> dict[str, int]:
+    """Return the figures that are not 0, as Docker leaves those out."""
+    return {name: value for name, value in figures.items() if value}
+
+
+def _memory(stats: Stats, shim: Shim | None) -> dict[str, Any]:
     limit = stats.memory_limit or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {
-        "usage": stats.memory,
-        "max_usage": stats.memory_peak,
-        "stats": {"total_inactive_file": stats.memory_inactive, "inactive_file": stats.memory_inactive},
-        "limit": limit,
-    }
+    group = shim.group() if shim is not None else None
+    places = group.places if group is not None else {}
+    details = table(places.get("memory", places.get("", Path("/nonexistent"))) / "memory.stat")
+    return {"usage": stats.memory, **_some({"max_usage": stats.memory_peak}), "stats": details, "limit": limit}
 
 
 def _blkio(stats: Stats, *, alive: bool) -> dict[str, Any]:
@@ -172,9 +177,9 @@ def _blkio(stats: Stats, *, alive: bool) -> dict[str, Any]:
     found: dict[str, Any] = dict.fromkeys(names)
     if alive:
         found = {name: [] for name in names}
+        moved = {"read": stats.read_bytes, "write": stats.written_bytes}
         found["io_service_bytes_recursive"] = [
-            {"major": 0, "minor": 0, "op": "read", "value": stats.read_bytes},
-            {"major": 0, "minor": 0, "op": "write", "value": stats.written_bytes},
+            {"major": 0, "minor": 0, "op": name, "value": value} for name, value in moved.items() if any(moved.values())
         ]
     return found
 

@@ -58,7 +58,7 @@ class Joining:
                     wish,
                     name=record.name,
                     hostname=record.config.hostname,
-                    servers=record.host_config.dns,
+                    servers=record.host_config.dns or (),
                 )
                 attached[found.name] = found.settings
             elif network in record.networks:

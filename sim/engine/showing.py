@@ -128,9 +128,6 @@ def host_document(host: HostConfig) -> dict[str, Any]:
     """Return what the host gives as the API shows it."""
     found: dict[str, Any] = msgspec.to_builtins(host)
     ports, log = found["PortBindings"], found["LogConfig"]
-    devices = ("BlkioWeightDevice", "BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps")
-    for name in (*devices, "BlkioDeviceWriteIOps", "Devices", "Ulimits"):
-        found[name] = found[name] or []
     if host.privileged:
         found["MaskedPaths"] = found["ReadonlyPaths"] = None
     shown: dict[str, Any] = _wire(found)
@@ -169,6 +166,15 @@ def mount_document(point: MountPoint) -> dict[str, Any]:
     if point.driver:
         found["Driver"] = point.driver
     return {**found, "Mode": point.mode, "RW": point.rw, "Propagation": point.propagation}
+
+
+def left_networks(networks: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return what is shown of the networks of a container that has ended: which they are, and no addresses."""
+    kept = ("Aliases", "IPAMConfig", "Links", "DriverOpts", "NetworkID")
+    return {
+        name: {**_NO_ENDPOINT, **{key: settings.get(key) for key in kept if settings.get(key)}}
+        for name, settings in networks.items()
+    }
 
 
 def _settings(container: Container) -> dict[str, Any]:
@@ -300,7 +306,8 @@ def list_entry(container: Container, image: str, sizes: tuple[int, int] | None =
         "Ports": listed_ports(record.config, record.ports) if record.state.running else [],
     }
     if sizes is not None:
-        found |= {"SizeRw": sizes[0], "SizeRootFs": sizes[1]}
+        found |= {"SizeRw": sizes[0]} if sizes[0] else {}
+        found["SizeRootFs"] = sizes[1]
     return {
         **found,
         "Labels": record.labels,

@@ -14,7 +14,7 @@ from sim.engine.endpoints import Attachment
 from sim.engine.errors import BadParameterError
 from sim.engine.model import Config, HostConfig, MountPoint, Record
 from sim.engine.mountwishes import parse_tmpfs, subdirectory
-from sim.engine.portspecs import port_wishes
+from sim.engine.portspecs import bound_ports, port_wishes
 from sim.runtime import (
     Bind,
     Device,
@@ -143,7 +143,7 @@ def write_etc_files(
     names = f"{full} {config.hostname}" if full else config.hostname
     own = [(each.interface.address.partition("/")[0], names) for each in attachments if each.interface is not None]
     servers = list(dict.fromkeys(each.dns for each in attachments if each.dns))
-    options = list(host.dns_options)
+    options = list(host.dns_options or ())
     if servers and not any(option.startswith("ndots") for option in options):
         options.append("ndots:0")
     targets = {point.destination: Path(point.source) for point in record.mounts}
@@ -152,8 +152,8 @@ def write_etc_files(
         directory,
         config.hostname,
         hosts=[*hosts, *own],
-        dns=servers or host.dns,
-        search=host.dns_search,
+        dns=servers or host.dns or (),
+        search=host.dns_search or (),
         options=options,
         own_network=not is_host,
         over=targets,
@@ -228,7 +228,7 @@ def process_spec(
         oom_score_adj=host.oom_score_adj,
         namespaces=namespaces,
         interfaces=tuple(each.interface for each in attachments if each.interface is not None),
-        ports=port_wishes(config, host) if publishes else (),
+        ports=bound_ports(port_wishes(config, host)) if publishes else (),
         limits=limits_of(host),
         cgroup=f"{host.cgroup_parent.strip('/') or 'layerlab'}/{record.id}",
         shm_size=host.shm_size,

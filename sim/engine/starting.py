@@ -211,7 +211,7 @@ class Starting:
                 wish,
                 name=record.name,
                 hostname=record.config.hostname,
-                servers=record.host_config.dns,
+                servers=record.host_config.dns or (),
             )
             for warning in attachment.warnings:
                 _log.warning("container %s: %s", record.short_id, warning)

@@ -364,7 +364,7 @@ def test_events_are_dockers(client: docker.DockerClient) -> None:
     found = [event for event in stream if event["Type"] == "container"]
     actions = [event["Action"] for event in found]
     assert actions == [
-        "create", "start", "exec_create: true", "exec_start: true", "exec_die", "kill", "die", "rename", "destroy",
+        "create", "start", "exec_create: true ", "exec_start: true ", "exec_die", "kill", "die", "rename", "destroy",
     ]  # fmt: skip
     details = {event["Action"]: event["Actor"]["Attributes"] for event in found}
     assert details["create"] == {"image": "busybox", "name": "told", "l": "v"}
