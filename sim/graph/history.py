@@ -29,15 +29,15 @@ class Event:
     name
         Name of that layer.
     what
-        `added`, `changed` (data), `metadata changed`, `type changed`, `hidden` (whiteout or opaque directory),
-        `restored`, and from the journal also `copied up`, `created`, `emptied`, `written`, `renamed`, `linked`,
-        `removed`.
+        `added`, `changed` (data), `mode changed`, `owner changed`, `type changed`, `hidden` (whiteout or opaque
+        directory), `restored`, and from the journal also `copied up`, `created`, `emptied`, `written`, `resized`,
+        `times changed`, `attribute changed`, `renamed`, `linked`, `removed`.
     bytes
         Size of the file after it, bytes; for `copied up` the bytes copied, for `written` the bytes written.
     operation
         Number of the operation; 0 for what came with a read-only layer.
     detail
-        The other name of a rename or link, or the directory that hides it; else "".
+        The other name of a rename or link, the directory that hides it, or modes and owners before and after; else "".
     """
 
     layer: int
@@ -60,6 +60,18 @@ _WORDS = {
     EffectKind.LINKED: "linked",
 }
 
+
+#: What is said of a change of metadata, by the operation that made it.
+_METADATA = {
+    Kind.OPEN: "emptied",
+    Kind.CHMOD: "mode changed",
+    Kind.CHOWN: "owner changed",
+    Kind.UTIMENS: "times changed",
+    Kind.TRUNCATE: "resized",
+    Kind.FALLOCATE: "resized",
+    Kind.SETXATTR: "attribute changed",
+    Kind.REMOVEXATTR: "attribute changed",
+}
 
 #: Effects that tell on what is below the path that they name.
 _MOVING = frozenset({EffectKind.WHITEOUT, EffectKind.OPAQUE, EffectKind.RENAMED})
@@ -117,7 +129,8 @@ def _layers(stack: LayerStack, path: str) -> Iterator[Event]:
         if current is None:
             yield Event(number, layer.name, "restored" if ever else "added", entry.size)
         elif not (entry.is_dir and current.is_dir and _same_metadata(entry, current)):
-            yield Event(number, layer.name, _difference(current, entry), entry.size)
+            what, detail = _difference(current, entry)
+            yield Event(number, layer.name, what, entry.size, detail=detail)
         current, ever = entry, True
 
 
@@ -139,12 +152,20 @@ def _same_metadata(one: Entry, other: Entry) -> bool:
     return (one.mode, one.uid, one.gid) == (other.mode, other.uid, other.gid)
 
 
-def _difference(before: Entry, after: Entry) -> str:
+def _difference(before: Entry, after: Entry) -> tuple[str, str]:
+    """Return what was changed, and details of a mode or owner."""
     if before.type is not after.type:
-        return "type changed"
-    if before.size != after.size or before.target != after.target or before.mtime != after.mtime:
-        return "changed"
-    return "changed" if _same_metadata(before, after) else "metadata changed"
+        return "type changed", ""
+    if (before.size, before.target) != (after.size, after.target):
+        return "changed", ""
+    # The time of a directory changes with every name in it; that of a file only with its data.
+    if before.mtime != after.mtime and not after.is_dir:
+        return "changed", ""
+    if before.mode != after.mode:
+        return "mode changed", f"{before.mode:04o} → {after.mode:04o}"
+    if (before.uid, before.gid) != (after.uid, after.gid):
+        return "owner changed", f"{before.uid}:{before.gid} → {after.uid}:{after.gid}"
+    return "changed", ""
 
 
 def _journal(stack: LayerStack, path: str) -> Iterator[Event]:
@@ -162,8 +183,10 @@ def _event(operation: Operation, effect: Effect, path: str, name: str) -> Event 
         return None
     number = operation.number
     if effect.path == path:
-        if effect.kind is EffectKind.OPAQUE or (effect.kind is EffectKind.METADATA and operation.kind is Kind.OPEN):
-            return None if effect.kind is EffectKind.OPAQUE else Event(0, name, "emptied", 0, number)
+        if effect.kind is EffectKind.OPAQUE:
+            return None
+        if effect.kind is EffectKind.METADATA:
+            return Event(0, name, _METADATA.get(operation.kind, word), 0, number)
         return Event(0, name, word, effect.size, number, effect.target)
     if effect.target == path and effect.kind in (EffectKind.RENAMED, EffectKind.LINKED):
         return Event(0, name, word, 0, number, effect.path)

@@ -193,7 +193,33 @@ def test_a_file_that_comes_back_is_restored() -> None:
     stack = LayerStack(
         "s", (layer("4", mode), layer("3", file), layer("2", Entry("/f", EntryType.WHITEOUT)), layer("1", file))
     )
-    assert [event.what for event in history(stack, "/f")] == ["added", "hidden", "restored", "metadata changed"]
+    found = history(stack, "/f")
+    assert [event.what for event in found] == ["added", "hidden", "restored", "mode changed"]
+    assert found[-1].detail == "0000 → 0755"
+
+
+def test_what_was_changed_of_a_file_is_told_by_name() -> None:
+    base = Layer(
+        "b", "b", Role.RO, lambda: {"/": Entry("/", EntryType.DIRECTORY), "/f": Entry("/f", EntryType.FILE, 5)}
+    )
+    done = [
+        Operation(kind, "/f", 0, (Effect(EffectKind.METADATA, "/f"),), number=number)
+        for number, kind in enumerate(
+            (Kind.CHMOD, Kind.CHOWN, Kind.UTIMENS, Kind.TRUNCATE, Kind.SETXATTR, Kind.OPEN, Kind.CREATE), 1
+        )
+    ]
+    top = Layer("t", "t", Role.RW, dict)
+    stack = LayerStack("s", (top, base), Replay().take_all(done), lambda: iter(done))
+    assert [event.what for event in history(stack, "/f")] == [
+        "added",
+        "mode changed",
+        "owner changed",
+        "times changed",
+        "resized",
+        "attribute changed",
+        "emptied",
+        "metadata changed",
+    ]
 
 
 @given(stacks)
