@@ -79,7 +79,7 @@ def unpack(chunks: Iterable[bytes], root: str, *, owners: bool = False) -> None:
                         os.chown(path, member.uid, member.gid, follow_symlinks=False)
                 if member.isdir():
                     later.append((path, member))
-                elif not member.issym():
+                elif not member.issym() and not member.islnk():  # a hard link's attributes are its file's
                     _attributes(path, member)
     except tarfile.TarError as error:
         raise Failure(f"the archive cannot be read: {error}") from None

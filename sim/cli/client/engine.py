@@ -68,11 +68,15 @@ class Stream:
 
     def chunks(self, size: int = 1 << 16) -> Iterator[bytes]:
         """Yield what comes, as it comes."""
+        left = self.answer.length  # http.client does not tell where less came than was promised
         try:
             while data := self.answer.read1(size):
+                left = None if left is None else left - len(data)
                 yield data
         except http.client.IncompleteRead as error:
             raise CannotConnectError("unexpected EOF") from error
+        if left:
+            raise CannotConnectError("unexpected EOF")
 
     def read(self) -> bytes:
         """Return all of it."""
