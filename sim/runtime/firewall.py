@@ -13,12 +13,16 @@ import contextlib
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable
 
 from sim.runtime.errors import ContainerError, UnsupportedError
 from sim.runtime.spec import Port
 
 __all__ = ["guard", "publish", "tables", "unguard", "unpublish"]
+
+#: What nft says when somebody else has changed rules meanwhile, and how often to try then.
+_PASSING, _ATTEMPTS = ("Resource busy", "Interrupted system call", "temporarily unavailable"), 5
 
 _BRIDGES, _PORTS = "layerlab_", "layerlab_ports_"
 
@@ -63,6 +67,7 @@ def unguard(bridge: str) -> None:
     """Remove a bridge's rules; where there are none that is no error."""
     with contextlib.suppress(ContainerError):
         _nft(f"add table inet {_table(bridge)}\ndelete table inet {_table(bridge)}\n")
+    with contextlib.suppress(ContainerError):
         _shut_out(bridge)
 
 
@@ -161,8 +166,12 @@ def _nft(script: str, *options: str) -> str:
     tool = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
     if tool is None:
         raise UnsupportedError("nft is missing: install it (Debian: nftables)")
-    done = subprocess.run([tool, *options, "-f", "-"], input=script.encode(), capture_output=True, check=False)
-    if done.returncode:
-        text = done.stderr.decode(errors="replace").strip().splitlines()
-        raise ContainerError(f"nft refuses the rules: {text[0] if text else done.returncode}")
+    for attempt in range(_ATTEMPTS):
+        done = subprocess.run([tool, *options, "-f", "-"], input=script.encode(), capture_output=True, check=False)
+        said = done.stderr.decode(errors="replace").strip()
+        if not done.returncode:
+            break
+        if attempt == _ATTEMPTS - 1 or not any(word in said for word in _PASSING):
+            raise ContainerError(f"nft refuses the rules: {said.splitlines()[0] if said else done.returncode}")
+        time.sleep(0.05)
     return done.stdout.decode(errors="replace")
