@@ -40,8 +40,15 @@ __all__ = ["CopyUp", "copy_data", "copy_metadata"]
 #: Attributes without which an object is not the same to the kernel, so that failing to copy one fails the copy-up.
 _ESSENTIAL = (b"system.posix_acl_access", b"system.posix_acl_default", b"security.")
 
+#: Bytes that are copied before it is asked whether anybody still wants them.
+_PIECE = 64 << 20
 
-def copy_data(source: int, target: int, size: int, blocks: int) -> int:
+
+def _never() -> bool:
+    return False
+
+
+def copy_data(source: int, target: int, size: int, blocks: int, abandoned: Callable[[], bool] = _never) -> int:
     """Copy the first `size` bytes of a file, holes as holes, the data shared where the filesystem can.
 
     Parameters
@@ -52,11 +59,18 @@ def copy_data(source: int, target: int, size: int, blocks: int) -> int:
         Bytes to have in the target.
     blocks
         Blocks of 512 bytes that the source occupies; fewer than its size needs means that it has holes.
+    abandoned
+        Asked between pieces whether nobody wants the copy any more.
 
     Returns
     -------
     int
         Bytes of data that were moved: none for holes, none for data that is now shared.
+
+    Raises
+    ------
+    OSError
+        EINTR when it was abandoned; what the disk says.
     """
     if size and syscalls.clone_file(source, target):
         os.ftruncate(target, size)
@@ -74,7 +88,9 @@ def copy_data(source: int, target: int, size: int, blocks: int) -> int:
                 raise
             end = min(size, os.lseek(source, offset, os.SEEK_HOLE))
         while offset < end:
-            moved = syscalls.copy_range(source, target, offset, min(end - offset, 1 << 30))
+            moved = syscalls.copy_range(source, target, offset, min(end - offset, _PIECE))
+            if abandoned():
+                raise failure(errno.EINTR)
             if not moved:
                 break
             offset += moved
@@ -361,7 +377,7 @@ class CopyUp(Recording):
             source, status = self._open_data(node)
             try:
                 size = before.st_size if limit is None else min(limit, before.st_size)
-                copied = copy_data(source, target, size, status.st_blocks)
+                copied = copy_data(source, target, size, status.st_blocks, self.caller.abandoned)
             finally:
                 os.close(source)
             if not self.options.volatile and size:
@@ -431,7 +447,7 @@ class CopyUp(Recording):
                 return 0
             reading, real = self._open_data(node)
             try:
-                copied = copy_data(reading, target, size, real.st_blocks)
+                copied = copy_data(reading, target, size, real.st_blocks, self.caller.abandoned)
             finally:
                 os.close(reading)
             if not self.options.volatile:

@@ -56,7 +56,12 @@ def from_raw(raw: Raw, number: int = 0) -> Operation:
 
 
 class Caller(threading.local):
-    """On whose behalf the current thread works: user, group and process; the process itself unless set."""
+    """On whose behalf the current thread works: user, group and process; the process itself unless set.
+
+    `abandoned` tells whether whoever asked waits no more; long work looks at it by the way.
+    """
+
+    abandoned: Callable[[], bool] = staticmethod(lambda: False)
 
     def __init__(self) -> None:
         self.uid = os.geteuid()

@@ -189,6 +189,18 @@ class Table:
             while len(self._idle) > self.nodes_kept:
                 self._forget(self._idle.popitem(last=False)[0])
 
+    def forget_idle(self) -> None:
+        """Drop the nodes that nobody holds and the listings of layers, to give memory back: a few of them keep much.
+
+        Objects are small and lie among each other: one that stays keeps a megabyte of the others' memory.
+        """
+        with self.lock:
+            while self._idle:
+                self._forget(self._idle.popitem(last=False)[0])
+        for layer in self.layers:
+            if layer is not None:
+                layer.forget()
+
     def _forget(self, node: Node) -> None:
         """Drop a node that nobody holds, then the directories above it that were kept only for it."""
         while node.parent is not None and not node.pins and not node.children:

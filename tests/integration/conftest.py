@@ -16,6 +16,7 @@ import pytest
 from fusefs import Journal, Level, Mount, Options, Stack, mount
 from fusefs.mount import DRIVERS
 from fusefs.operation import Operation
+from tests.integration.devfuseplace import Place, places
 
 
 @dataclass
@@ -116,3 +117,8 @@ def new_union(driver: str) -> Iterator[Callable[..., Union]]:
 def union(new_union: Callable[..., Union]) -> Union:
     """Return a stack of one read-only layer and an upper, not mounted yet."""
     return new_union()
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    yield from places()

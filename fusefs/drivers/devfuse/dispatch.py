@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import stat
 import struct
 from collections.abc import Callable
@@ -35,14 +36,13 @@ _OPEN = wire.OPEN_IN.codec.unpack_from
 _READ = wire.READ_IN.codec.unpack_from
 
 #: Requests that are refused at once. ENOSYS is remembered by the kernel, which then does the thing itself (ACCESS,
-#: FLUSH, POLL, locks) or goes without (INTERRUPT, BMAP, STATX).
+#: FLUSH, POLL, locks) or goes without (BMAP, STATX).
 _REFUSED = {
     Opcode.GETLK: errno.ENOSYS,
     Opcode.SETLK: errno.ENOSYS,
     Opcode.SETLKW: errno.ENOSYS,
     Opcode.ACCESS: errno.ENOSYS,
     Opcode.FLUSH: errno.ENOSYS,
-    Opcode.INTERRUPT: errno.ENOSYS,
     Opcode.BMAP: errno.ENOSYS,
     Opcode.POLL: errno.ENOSYS,
     Opcode.STATX: errno.ENOSYS,
@@ -52,7 +52,7 @@ _REFUSED = {
 }
 
 #: Requests that are never answered.
-_SILENT = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.NOTIFY_REPLY})
+_SILENT = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT, Opcode.NOTIFY_REPLY})
 
 #: Requests that may take long: whoever takes one lets another worker read the next.
 _SLOW = frozenset(
@@ -65,6 +65,7 @@ _SLOW = frozenset(
 _COPIES = frozenset({Opcode.SETATTR, Opcode.SETXATTR, Opcode.REMOVEXATTR, Opcode.OPEN})
 
 _LARGE = 1 << 16
+_KILLED = 1 << (signal.SIGKILL - 1)
 _WRITES = os.O_ACCMODE | os.O_TRUNC
 
 Handler = Callable[[int, memoryview], bytes | None]
@@ -72,11 +73,39 @@ Handler = Callable[[int, memoryview], bytes | None]
 log = logging.getLogger(__name__)
 
 
+class _Asker:
+    """Who waits for a request that may take long.
+
+    A signal alone makes nobody give up: the kernel's overlayfs goes on with a copy-up as well, and a program whose
+    `open` fails for an alarm clock is a surprised one. Only who is being killed waits no more.
+    """
+
+    __slots__ = ("has_a_signal", "pid")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.has_a_signal = False
+
+    def is_gone(self) -> bool:
+        """Tell whether it is being killed. The kernel tells of the first signal only; that may not be the last."""
+        if not self.has_a_signal or not self.pid:
+            return False
+        try:
+            with open(f"/proc/{self.pid}/status", "rb") as status:
+                pending = [int(line.split()[1], 16) for line in status if line.startswith((b"SigPnd", b"ShdPnd"))]
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return any(mask & _KILLED for mask in pending)
+
+
 class Dispatcher(Opening):
     """All requests. For the parameters see `Reading`."""
 
     def __init__(self, union: Union, device: Device, tuning: Tuning) -> None:
         super().__init__(union, device, tuning)
+        self._long: dict[int, _Asker] = {}
         self._handlers: dict[int, Handler] = {
             Opcode.LOOKUP: self.lookup,
             Opcode.FORGET: self.forget,
@@ -105,6 +134,7 @@ class Dispatcher(Opening):
             Opcode.RELEASEDIR: self.releasedir,
             Opcode.FSYNCDIR: self.fsyncdir,
             Opcode.CREATE: self.create,
+            Opcode.INTERRUPT: self.interrupt,
             Opcode.DESTROY: self.destroy,
             Opcode.NOTIFY_REPLY: self.destroy,
             Opcode.BATCH_FORGET: self.batch_forget,
@@ -156,6 +186,29 @@ class Dispatcher(Opening):
         if answer is None:
             return _OUT(_OUT_SIZE, -code, unique), b""
         return _OUT(_OUT_SIZE + len(answer), 0, unique), answer
+
+    def begin_slow(self, request: memoryview) -> None:
+        """Say that a request may take long, before anybody else reads the next one: that may be its INTERRUPT."""
+        _, _, unique, _, _, _, pid, *_ = _IN(request)
+        self._long[unique] = _Asker(pid)
+
+    def handle_slow(self, request: memoryview) -> tuple[bytes, bytes] | None:
+        """Answer a request that was said to be one that may take long; as `handle`."""
+        unique = _IN(request)[2]
+        asker = self._long[unique]
+        caller = self.union.caller
+        caller.abandoned = asker.is_gone
+        try:
+            return self.handle(request)
+        finally:
+            del caller.abandoned
+            del self._long[unique]
+
+    def interrupt(self, _node_id: int, body: memoryview) -> None:
+        """INTERRUPT: a signal has come for whoever waits for a request. Not answered; the request is."""
+        asker = self._long.get(wire.INTERRUPT_IN.codec.unpack_from(body)[0])
+        if asker is not None:
+            asker.has_a_signal = True
 
     def is_slow(self, request: memoryview) -> bool:
         """Tell whether a request may take long, so that somebody else should read the next one meanwhile."""

@@ -25,7 +25,7 @@ from fusefs.union import Union
 __all__ = ["MANY", "Known", "Nodes", "State"]
 
 #: So many nodes forgotten are worth looking for memory to give back.
-MANY = 20_000
+MANY = 5_000
 
 
 class State:
@@ -190,9 +190,7 @@ class Nodes:
             self._forgotten = 0
             self._by_id = dict(self._by_id)
             self._by_node = dict(self._by_node)
-        for layer in self._union.layers:
-            if layer is not None:
-                layer.forget()
+        self._union.forget_idle()
         gc.collect()
         syscalls.release_memory()
 

@@ -56,6 +56,8 @@ _WANTED = (
 )  # fmt: skip
 _CACHING = Init.CACHE_SYMLINKS | Init.NO_OPENDIR_SUPPORT | Init.EXPLICIT_INVAL_DATA
 
+_Handle = Callable[[memoryview], tuple[bytes, bytes] | None]
+
 log = logging.getLogger(__name__)
 
 
@@ -182,7 +184,7 @@ class Session:
                     count = self._lead(fd, buffers, whole)
                 if not count:
                     break
-                self._serve(fd, whole[:count])
+                self._serve(fd, whole[:count], self.dispatcher.handle_slow)
         except Exception:
             log.exception("a worker failed")
         finally:
@@ -207,15 +209,16 @@ class Session:
             except Exception:
                 slow = False
             if slow:
+                self.dispatcher.begin_slow(request)
                 return count
-            self._serve(fd, request)
+            self._serve(fd, request, self.dispatcher.handle)
         return 0
 
-    def _serve(self, fd: int, request: memoryview) -> None:
+    def _serve(self, fd: int, request: memoryview, handle: _Handle) -> None:
         """Answer one request."""
         if self.trace is not None:
             self.trace.request(request)
-        answer = self.dispatcher.handle(request)
+        answer = handle(request)
         if answer is not None:
             if self.trace is not None:
                 self.trace.answer(int.from_bytes(request[4:8], sys.byteorder), *answer)
