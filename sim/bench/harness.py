@@ -295,15 +295,7 @@ class Harness:
         from sim.bench.machine import describe
 
         if not self.finished:
-            for case in self.plan.cases:
-                for driver in self.drivers:
-                    if (self._state(case), driver.name) not in self._samples:
-                        why = "the run was interrupted before it"
-                        if (
-                            driver.name not in self._missing
-                            and f"{driver.name}: {case_text(case)}" not in self._missing
-                        ):
-                            self._missing.setdefault(f"{driver.name}: {case_text(case)}", why)
+            self._name_the_rest()
         order = {name: index for index, name in enumerate(driver.name for driver in self.drivers)}
         cases = {case: index for index, case in enumerate(self.plan.cases)}
         found = sorted(self._samples.items(), key=lambda one: (cases.get(one[0][0], 0), order[one[0][1]]))
@@ -320,6 +312,18 @@ class Harness:
             finished=self.finished,
             command=command,
         )
+
+    def _name_the_rest(self) -> None:
+        """Name as missing what an interrupted run did not come to: a case, or some of its drivers."""
+        why = "the run was interrupted before it"
+        for case in self.plan.cases:
+            rest = [one.name for one in self.drivers if (self._state(case), one.name) not in self._samples]
+            if len(rest) == len(self.drivers):
+                self._missing.setdefault(case_text(case), why)
+                continue
+            for name in rest:
+                if name not in self._missing:
+                    self._missing.setdefault(f"{name}: {case_text(case)}", why)
 
     def _series(self, case: Case, driver: str, samples: _Samples) -> Series:
         work = self.plan.workload(case)

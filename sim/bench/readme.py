@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sim.bench.result import Case, Result
-from sim.bench.tables import MARKS, Table, markdown, table
+from sim.bench.tables import MARKS, Table, markdown, samples_text, table
 
 __all__ = ["BEGIN", "END", "section"]
 
@@ -44,7 +44,7 @@ def section(result: Result) -> str:
         machine.get("date", ""),
     ]
     parts = [
-        f"Measured on {', '.join(filter(None, words))}; {result.rounds} rounds or more, {result.noise.words}.",
+        f"Measured on {', '.join(filter(None, words))}; {samples_text(result)}; {result.noise.words}.",
         "The first column of numbers is a time, the median and how far its 95 % interval goes from it; the others are"
         f" how many times as long each took in the same rounds. {MARKS}.",
     ]

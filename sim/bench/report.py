@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING
 from sim.bench.model import Fit, fits
 from sim.bench.noise import Verdict
 from sim.bench.result import Case, Result, Series
-from sim.bench.tables import MARKS, Table, case_text, missing_lines, ratio_text, seconds_text, size_text, table
+from sim.bench.tables import (
+    MARKS,
+    Table,
+    case_text,
+    missing_lines,
+    ratio_text,
+    samples_text,
+    seconds_text,
+    size_text,
+    table,
+)
 from sim.bench.workloads import WORKLOADS
 
 if TYPE_CHECKING:
@@ -108,7 +118,7 @@ def _note(result: Result) -> str:
     """Return where and how it was measured, for below a title."""
     quiet = "" if result.noise.verdict is Verdict.QUIET else f"; the machine was {result.noise.verdict.value}"
     machine = f"{result.machine.get('processor', '?')}, {result.machine.get('kernel', '?')}"
-    return f"Medians and their 95 % intervals, {result.rounds} rounds; {machine}{quiet}."
+    return f"Medians and their 95 % intervals, {samples_text(result)}; {machine}{quiet}."
 
 
 def _groups(result: Result, axis: str) -> dict[Case, list[Series]]:
@@ -318,7 +328,7 @@ def page(result: Result, drawn: Mapping[str, Figure] | None = None) -> str:
 
 
 def _sentence(result: Result) -> str:
-    return f"{result.rounds} rounds in {result.seconds:.0f} s; {result.noise.words}."
+    return f"{samples_text(result)}, taken in {result.seconds:.0f} s; {result.noise.words}."
 
 
 def _legend(result: Result) -> str:

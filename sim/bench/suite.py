@@ -68,6 +68,8 @@ def everything(
             left_out.append(Missing(name, str(error)))
             continue
         if not found[-1].finished:
+            rest = list(_SHARES)[list(_SHARES).index(name) + 1 :]
+            left_out += [Missing(one, "the run was interrupted before it") for one in rest]
             break
     whole = joined("All that is measured", found, command=command)
     return replace(whole, missing=(*whole.missing, *left_out))

@@ -13,7 +13,7 @@ from sim.bench.noise import Verdict
 from sim.bench.result import Case, Result, Series
 from sim.bench.stats import Estimate
 
-__all__ = ["Table", "case_text", "markdown", "ratio_text", "seconds_text", "size_text", "table"]
+__all__ = ["Table", "case_text", "markdown", "ratio_text", "samples_text", "seconds_text", "size_text", "table"]
 
 _UNITS = ("B", "KiB", "MiB", "GiB")
 
@@ -154,6 +154,13 @@ def markdown(made: Table) -> str:
     lines = [f"| {' | '.join(made.head)} |", "|---|" + "---:|" * (len(made.head) - 1)]
     lines += [f"| {' | '.join(row)} |" for row in made.rows]
     return "\n".join(lines)
+
+
+def samples_text(result: Result) -> str:
+    """Say how many samples the series of a result have."""
+    counts = sorted({len(series.seconds) for series in result.series}) or [0]
+    few, many = counts[0], counts[-1]
+    return f"{many} sample{'' if many == 1 else 's'} each" if few == many else f"{few} to {many} samples each"
 
 
 def missing_lines(result: Result) -> Sequence[str]:

@@ -236,14 +236,14 @@ def _finish(
 
 
 def _show(result: Result, reference: str) -> None:
-    from sim.bench.tables import MARKS, missing_lines, table
+    from sim.bench.tables import MARKS, missing_lines, samples_text, table
 
     made = table(result, reference=reference)
     _print(made)
     click.echo(f"\nThe first column is a time with its 95 % interval, the others how many times as long. {MARKS}.")
     for line in missing_lines(result):
         click.echo(f"missing: {line}")
-    click.echo(f"{result.rounds} rounds in {result.seconds:.0f} s; {result.noise.words}")
+    click.echo(f"{samples_text(result)}, taken in {result.seconds:.0f} s; {result.noise.words}")
 
 
 def _print(made: Table) -> None:

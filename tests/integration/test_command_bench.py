@@ -60,7 +60,7 @@ def test_a_quick_run_in_this_process(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.search(r"^append, 8 KiB +[\d.]+ (µs|ms) ±0% +[\d.]+ \?$", done.stdout, re.MULTILINE), done.stdout
-    assert "1 rounds in" in done.stdout
+    assert "1 sample each, taken in" in done.stdout
     found = Result.load(tmp_path / "x.json")
     assert {one.driver for one in found.series} == {"in-process", "plain"}
     assert found.machine["kernel"].startswith("Linux")

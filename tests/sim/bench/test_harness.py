@@ -268,7 +268,7 @@ def test_interrupted_it_keeps_what_was_measured(place: Path, number: int) -> Non
 def test_interrupted_at_once_all_is_named_as_missing(place: Path) -> None:
     result = measure(plan(STAT, rounds=5, warm_up=False), [driver("one", InterruptAfter(1))], base=place, machine={})
     assert result.series == ()
-    assert [one.what for one in result.missing] == ["one: stat, 5 entries"]
+    assert [one.what for one in result.missing] == ["stat, 5 entries"]
     assert "interrupted before it" in result.missing[0].why
 
 

@@ -35,7 +35,10 @@ def test_the_result_in_the_repository_is_whole_and_small() -> None:
 
 def test_a_section_names_the_machine_and_the_command() -> None:
     text = section(whole())
-    assert "Measured on 2 of 2 processors (Abacus), 1 GiB, Linux 7.0, files on ext4; 9 rounds or more" in text
+    assert (
+        "Measured on 2 of 2 processors (Abacus), 1 GiB, Linux 7.0, files on ext4; 9 samples each; the machine was quiet"
+        in text
+    )
     assert "`layerlab bench copy-up --json FILE` makes it again" in text
     heads = [line for line in text.splitlines() if line.startswith("|  |")]
     assert len(heads) == 4  # copy-up, metadata, data, jobs
