@@ -87,7 +87,7 @@ SIZES = {
     Length.FULL: (1, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB, 64 * MIB, 256 * MIB, GIB),
 }
 DEPTHS = {Length.QUICK: (2,), Length.USUAL: (1, 8, 32, 127), Length.FULL: (1, 2, 4, 8, 16, 32, 64, 127)}
-ENTRIES = {Length.QUICK: (20,), Length.USUAL: (1000,), Length.FULL: (10, 100, 1000, 10_000, 100_000)}
+ENTRIES = {Length.QUICK: (20,), Length.USUAL: (500,), Length.FULL: (10, 100, 1000, 10_000, 100_000)}
 
 
 def copy_up(
@@ -151,7 +151,7 @@ def metadata(
     """Plan names and status: cold and warm, by number of entries and by depth. For the parameters see `copy_up`."""
     where = (list(filesystems) or ["here"])[0]
     many = list(entries or ENTRIES[length])
-    deep = list(depths or DEPTHS[length])
+    deep = list(depths or ((1, 127) if length is Length.USUAL else DEPTHS[length]))
     cases = []
     for count in many:
         for name in ("stat", "open-read-close", "readdir", "readdir-stat"):
@@ -174,7 +174,7 @@ def data(
 ) -> Plan:
     """Plan file data: sequential and random, 4 KiB to 1 MiB, read, written and mapped; and fio's own."""
     where = (list(filesystems) or ["here"])[0]
-    whole = 256 * KIB if length is Length.QUICK else 32 * MIB if length is Length.USUAL else 256 * MIB
+    whole = 256 * KIB if length is Length.QUICK else 16 * MIB if length is Length.USUAL else 256 * MIB
     pieces: tuple[int, ...] = (4 * KIB,) if length is Length.QUICK else (4 * KIB, MIB)
     if length is Length.FULL:
         pieces = (4 * KIB, 64 * KIB, MIB)
@@ -187,7 +187,8 @@ def data(
         elif "mmap" in name:
             cases.append(Case(name, 4 * KIB, whole // (4 * KIB), filesystem=where))
         else:
-            chosen = pieces[:1] if "random" in name else pieces
+            # fio's own start takes longer than its work: large pieces in order, small ones in none.
+            chosen = pieces[:1] if "random" in name else pieces[-1:] if "fio" in name else pieces
             cases += [Case(name, piece, whole // piece, filesystem=where) for piece in chosen]
     return _plan("File data", cases, length, rounds, seconds)
 
@@ -197,9 +198,12 @@ def jobs(
 ) -> Plan:
     """Plan whole jobs on a stack of three layers."""
     where = (list(filesystems) or ["here"])[0]
-    files = {Length.QUICK: 40, Length.USUAL: 2000, Length.FULL: 10_000}[length]
-    few = {"compileall": files if length is Length.QUICK else 120, "c-build": 2 if length is Length.QUICK else 12}
-    few["package-install"] = min(files, 500)
+    files = {Length.QUICK: 40, Length.USUAL: 1000, Length.FULL: 10_000}[length]
+    few = {
+        "compileall": min(files, 80),
+        "c-build": 2 if length is Length.QUICK else 8,
+        "package-install": min(files, 300),
+    }
     names = [name for name, work in WORKLOADS.items() if work.group == "jobs"]
     if length is Length.QUICK:
         names.remove("package-install")  # its root filesystem alone takes longer than all else that is quick

@@ -23,7 +23,7 @@ from sim.bench.session import Driver
 __all__ = ["everything", "joined"]
 
 #: Share of the time by plan.
-_SHARES: Mapping[str, float] = {"copy-up": 0.38, "metadata": 0.17, "data": 0.11, "jobs": 0.26, "runtime": 0.08}
+_SHARES: Mapping[str, float] = {"copy-up": 0.2, "metadata": 0.2, "data": 0.18, "jobs": 0.35, "runtime": 0.07}
 
 #: More rounds than this make the file larger, and tell little more. There is no warming up: a round more tells more,
 #: and a median does not mind one slow sample.

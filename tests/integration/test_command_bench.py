@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from sim.bench.result import Result
+from tests.conftest import User
 from tests.sim.bench.results import whole
 
 BENCH = (sys.executable, "-P", "-m", "sim.cli", "bench")
@@ -143,6 +144,21 @@ def test_interrupted_it_keeps_what_it_has_and_leaves_nothing(number: int, tmp_pa
     assert found.series
     loops = [path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
     assert not [name for name in loops if f"layerlab-bench-{process.pid}-" in name]
+
+
+@pytest.mark.usefixtures("fuse")
+def test_an_ordinary_user_measures_what_it_can(user: User) -> None:
+    """Caches that cannot be dropped are no cold ones; what needs root is named."""
+    done = user.run([*BENCH, "metadata", "--quick", "--rounds", "1", "--only", "stat", "--json", "x.json"])
+    assert done.returncode == 0, done.stderr
+    found = Result.load(user.home / "x.json")
+    assert {one.driver for one in found.series} >= {"plain", "in-process"}
+    missing = {one.what: one.why for one in found.missing}
+    if user.uid != os.geteuid() or os.geteuid() != 0:
+        assert {one.case.cache for one in found.series} == {"warm", "as it was"}
+        assert "only root can drop" in missing["cold caches"]
+        assert "mounted by root only" in missing["overlayfs"]
+        assert found.machine["user"] == "an ordinary user"
 
 
 def test_results_are_compared_drawn_and_put_into_tables(tmp_path: Path) -> None:
