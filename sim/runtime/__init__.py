@@ -42,11 +42,12 @@ control groups, rules, interfaces), and says what:
     recover({state_directory: mountpoint_of_its_root, ...}, places=[where_all_roots_are_mounted])
 
 Networks: `create_bridge(Bridge("br0", "172.18.0.0/16", "172.18.0.1"))`, then an `Interface` and `Port`s in the spec
-(`PortError` where one cannot be published); `plug_in` and `unplug` while it runs; `start_resolver` and `write_names` for
-names between containers, with a `Client` for what is for one of them alone; `write_etc_files` for /etc/hosts and its
-kin. What a machine can do is told by `examine`. The first start of a caller starts a small process that all others are forked from;
-it ends with the caller, or by `end_zygote`. Who wants the first container to be as quick as the next calls
-`start_zygote` beforehand.
+(`PortError` where one cannot be published); `plug_in` and `unplug` while it runs; `start_resolver` and `write_names`
+for names between containers, with a `Client` for what is for one of them alone; `write_etc_files` for /etc/hosts and
+its kin. What a machine can do is told by `examine`.
+
+The first start of a caller starts a small process that all others are forked from; it ends with the caller, or by
+`end_zygote`. Who wants the first container to be as quick as the next calls `start_zygote` beforehand.
 
 Importing this package is cheap: its modules are loaded when their names are first used.
 """
