@@ -355,10 +355,12 @@ def _no(what: str, then: str) -> str:
 
 def _inherit_cpuset(place: Path) -> None:
     """Give a new cpuset what its parent has: without processors and memory no process may enter it."""
+    names = ("cpuset.cpus", "cpuset.mems")
     chain = [place]
-    while not (chain[-1].parent / "cpuset.cpus").read_text().strip():
+    # Both are looked at: somebody else who has just made the parent may have written one of them so far.
+    while not all((chain[-1].parent / name).read_text().strip() for name in names):
         chain.append(chain[-1].parent)
     for each in reversed(chain):
-        for name in ("cpuset.cpus", "cpuset.mems"):
+        for name in names:
             if not (each / name).read_text().strip():
                 (each / name).write_text((each.parent / name).read_text())
