@@ -1,14 +1,14 @@
 """The containers of one engine: which there are, what they are called, and what makes and removes them.
 
 Decided here and only here: how a name leads to a container, that a container exists from the moment its record is in
-the database, and no longer than that; and what is taken over from a daemon before this one. What is done with a
-container is in modules of its own:
+the database, and no longer than that. What is done with a container is in modules of its own:
 
     making.py      a new one                    starting.py    its start: mount, network, shim
     ending.py      its end, stop, kill          removing.py    its removal, prune
     updating.py    other limits                 looking.py     changes, export, commit
     figures.py     top, stats                   logs.py        its output
     execs.py       more processes in it         archive.py     files in and out
+    restoring.py   what a daemon before left
 
 Any thread may call. Locks: a container's before the collection's, never the other way round.
 """
@@ -18,10 +18,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import shutil
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -30,7 +28,7 @@ from msgspec.structs import replace
 from sim.engine.archive import Archive
 from sim.engine.container import Container
 from sim.engine.ending import Ending
-from sim.engine.errors import BadParameterError, ConflictError, EngineError, NotFoundError
+from sim.engine.errors import BadParameterError, ConflictError, NotFoundError
 from sim.engine.figures import Figures
 from sim.engine.filters import Filters
 from sim.engine.joining import Joining
@@ -41,6 +39,7 @@ from sim.engine.making import Created, Making
 from sim.engine.model import ContainerRequest, Record
 from sim.engine.names import check_name, generate_name
 from sim.engine.removing import Removing
+from sim.engine.restoring import Restoring
 from sim.engine.rootfs import Rootfs
 from sim.engine.showing import inspection, list_entry
 from sim.engine.starting import Starting
@@ -49,7 +48,6 @@ from sim.engine.watching import Watching
 from sim.images import ImagesError, Use
 from sim.images import NotFoundError as NoLayerError
 from sim.images.unpack import measure
-from sim.runtime import start_zygote
 
 if TYPE_CHECKING:
     from sim.engine.engine import Engine
@@ -246,47 +244,8 @@ class Containers:
     # -- start and end of the daemon
 
     def restore(self) -> None:
-        """Find again what a daemon before this one left, clean up after it, and start what is to be started."""
-        start_zygote()  # the first start is as quick as the next then
-        self.rootfs.empty_trash()
-        known = {container.id for container in self.all()}
-        for place in (self.engine.root / "containers").iterdir():
-            if place.name not in known:
-                self._sweep(place)
-        self.engine.volumes.restore(
-            (point.name, container.id)
-            for container in self.all()
-            for point in container.record.mounts
-            if point.type == "volume"
-        )
-        for container in self.all():
-            try:
-                self.starting.adopt(container)
-            except Exception:
-                _log.exception("container %s cannot be taken over", container.record.short_id)
-        self.engine.networks.restore(each.id for each in self.all() if each.state.running)
-        images = {image.id for image in self.engine.store.images(intermediate=True)}
-        self.rootfs.forget_images(images | {each.record.image for each in self.all()})
-        for container in self.all():
-            self.ending.after_restart(container)
-
-    def _sweep(self, place: Path) -> None:
-        """Take away what a killed daemon had half made, or half removed."""
-        from sim.runtime import Container as Shim
-        from sim.runtime import ContainerError
-
-        with contextlib.suppress(ContainerError, OSError):
-            shim = Shim.open(place)
-            with contextlib.suppress(ContainerError):
-                shim.kill()
-                shim.wait(10)
-            shim.abandon()
-            shim.clean()
-        self.engine.store.release(place.name)
-        with contextlib.suppress(EngineError):
-            self.rootfs.remove(place.name)
-        if place.is_dir() and not any(place.iterdir()):
-            shutil.rmtree(place, ignore_errors=True)
+        """Find again what a daemon before this one left; see `Restoring.restore`."""
+        Restoring(self).restore()
 
     def shutdown(self, live_restore: bool) -> None:
         """Let the containers go on, or stop them, each with its own patience; nothing is started any more."""

@@ -96,7 +96,7 @@ class Ending:
         if not goes:  # the view of one that goes is left to its removal, which waits for nobody
             self._let_go(container, self._owner.rootfs.unmount)
         if again:
-            self._schedule(container)
+            self.schedule(container)
         elif goes:
             self._owner.removing.remove_ended(container)
 
@@ -123,7 +123,8 @@ class Ending:
             return code != 0 and (not limit or record.restart_count < limit)
         return policy.name in ("always", "unless-stopped")
 
-    def _schedule(self, container: Container) -> None:
+    def schedule(self, container: Container) -> None:
+        """Start a container again after a pause."""
         container.delay = min(container.delay * 2 or 0.1, 60.0)
         timer = threading.Timer(container.delay, self._start_again, (container,))
         timer.daemon = True
@@ -140,27 +141,6 @@ class Ending:
             except (ContainerError, EngineError, OSError) as error:
                 _log.warning("container %s was not started again: %s", container.record.short_id, error)
                 container.told(ended=True)
-
-    def after_restart(self, container: Container) -> None:
-        """At the start of the daemon: start what its policy wants to run, remove what was to be removed."""
-        record, state = container.record, container.state
-        if state.running:
-            if state.restarting and container.timer is None:
-                self._schedule(container)
-            return
-        if state.removing or state.dead or (record.host_config.auto_remove and state.started):
-            with container.lock:
-                self._owner.removing.remove_ended(container, resumed=True)
-            return
-        policy = record.host_config.restart_policy.name
-        wanted = policy == "always" or (policy == "unless-stopped" and not record.manually_stopped)
-        wanted = wanted or (policy == "on-failure" and state.exit_code != 0 and not record.manually_stopped)
-        if wanted and state.started:
-            with container.lock:
-                try:
-                    self._owner.starting.run(container)
-                except (ContainerError, EngineError, OSError) as error:
-                    _log.warning("container %s was not started again: %s", record.short_id, error)
 
     # -- bringing it about
 

@@ -31,13 +31,17 @@ from sim.engine.model import ContainerRequest, HostConfig, MountPoint, Record
 from sim.engine.mountwishes import mount_points, volume_labels
 from sim.engine.names import check_name
 from sim.engine.portspecs import port_wishes
+from sim.engine.volumes import ANONYMOUS
 from sim.images import Image
 from sim.runtime.syscalls import open_in
 
 if TYPE_CHECKING:
     from sim.engine.containers import Containers
 
-__all__ = ["Created", "Making"]
+__all__ = ["NEW_VOLUMES", "Created", "Making"]
+
+#: The file that names the volumes that are made with a container.
+NEW_VOLUMES = "volumes.new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class Making:
             self._owner.write_config(record)
             container = Container(self._owner, record)
             self._owner.insert(container)
+            (self._owner.rootfs.directory(identity) / NEW_VOLUMES).unlink(missing_ok=True)
             undo.pop_all()
         self._owner.tell(container, "create")
         return Created(identity, warnings_for(host))
@@ -129,6 +134,8 @@ class Making:
         """Let a new container have its volumes; give those a name that have none."""
         found: list[MountPoint] = []
         wishes = volume_labels(record.host_config)
+        unnamed = {point.destination for point in record.mounts if point.type == "volume" and not point.name}
+        record = replace(record, mounts=self._named(record))
         with contextlib.ExitStack() as stack:
             view: Path | None = None
             for point in record.mounts:
@@ -138,15 +145,28 @@ class Making:
                 wish = wishes.get(point.destination)
                 options = wish.volume_options if wish else None
                 driver = options.driver_config.options if options and options.driver_config else None
-                volume = self._engine.volumes.create(
-                    point.name, driver=point.driver, options=driver, labels=options.labels if options else None
-                )
+                labels = dict((options.labels if options else None) or {})
+                if point.destination in unnamed:
+                    labels[ANONYMOUS] = ""
+                volume = self._engine.volumes.create(point.name, driver=point.driver, options=driver, labels=labels)
                 source = self._engine.volumes.use(volume.name, record.id)
                 if point.copies and record.layers and not any(source.iterdir()):
                     view = view or stack.enter_context(self._owner.rootfs.view(record))
                     self._populate(volume.name, view, point.destination)
                 found.append(replace(point, name=volume.name, source=os.fspath(source)))
         return tuple(found)
+
+    def _named(self, record: Record) -> tuple[MountPoint, ...]:
+        """Name the volumes that have no name; note which are to be made, for a daemon that finds them half made."""
+        taken = {volume.name for volume in self._engine.volumes.all()}
+        points = tuple(
+            replace(point, name=point.name or secrets.token_hex(32)) if point.type == "volume" else point
+            for point in record.mounts
+        )
+        fresh = [point.name for point in points if point.type == "volume" and point.name not in taken]
+        if fresh:
+            (self._owner.rootfs.directory(record.id) / NEW_VOLUMES).write_text("\n".join(fresh))
+        return points
 
     def _populate(self, volume: str, view: Path, destination: str) -> None:
         """Copy what the image has at a volume's place into it."""

@@ -1,8 +1,8 @@
 """The start of a container: what is mounted, plugged in and forked for it, in this order, and undone where it fails.
 
-Decided here and only here: what makes a start, which states forbid it, and how a container that outlived its daemon is
-taken over. A start is noted in the record before it begins: a daemon that is killed in the middle of one leaves a
-container that the next one ends, since nobody was told that it had started. Any thread may call.
+Decided here and only here: what makes a start, and which states forbid it. A start is noted in the record before it
+begins: a daemon that is killed in the middle of one leaves a container that the next one ends, since nobody was told
+that it had started. Any thread may call.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import shutil
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from sim.engine.endpoints import Attachment
 from sim.engine.errors import BadParameterError, ConflictError, EngineError, NotFoundError, NotModifiedError
 from sim.engine.health import HealthCheck
 from sim.engine.model import Record
+from sim.engine.mounting import Mounting
 from sim.engine.portspecs import shown_ports
 from sim.engine.specs import joined_container, log_options, process_spec, write_etc_files
 from sim.images import ImagesError
@@ -31,7 +31,6 @@ from sim.runtime import Container as Shim
 
 if TYPE_CHECKING:
     from sim.engine.containers import Containers
-    from sim.engine.rootfs import Rootfs
 
 __all__ = ["Starting"]
 
@@ -156,7 +155,7 @@ class Starting:
                 self._engine.volumes.use(point.name, record.id)
             elif point.type == "bind" and point.makes:
                 _make_source(point.source)
-        mounting = _Mounting(self._owner.rootfs, record)  # while the rest is made
+        mounting = Mounting(self._owner.rootfs, record)  # while the rest is made
         undo.callback(mounting.undo)
         undo.callback(self._engine.networks.detach, record.id)
         attachments = self._attach(record)
@@ -273,39 +272,6 @@ class Starting:
         if timer is not None:
             timer.cancel()
 
-    def adopt(self, container: Container) -> None:
-        """Take over a container from a daemon before this one, as it is now."""
-        record, state = container.record, container.state
-        if not (state.running or state.starting):
-            self._owner.rootfs.clear(record.id)
-            return
-        directory = self._owner.rootfs.directory(record.id)
-        try:
-            shim = Shim.open(directory)
-        except ContainerError:
-            shim = None
-        if state.starting and shim is not None:
-            # Nobody was told that it started, so it did not.
-            with contextlib.suppress(ContainerError):
-                shim.kill()
-                shim.wait(10)
-            shim.abandon()
-            shim.clean()
-        if state.starting or state.restarting or shim is None:
-            container.become(starting=False, running=False, paused=False, pid=0)
-            self._owner.rootfs.clear(record.id)
-            return
-        status = shim.status()
-        if status.code is None and status.phase in ("running", "paused"):
-            self._owner.rootfs.adopt(record.id)
-            container.shim = shim
-            container.become(paused=status.phase == "paused", pid=status.pid)
-            self.follow(container, shim)
-            return
-        container.shim = shim
-        self._owner.rootfs.adopt(record.id)
-        self._owner.ending.note(container, shim)
-
     def wait_for_start(self, container: Container, *, stdin: bool, stdout: bool, stderr: bool) -> PendingStream:
         """Be attached to a container from its next start on."""
         pending = PendingStream(stdin=stdin, stdout=stdout, stderr=stderr)
@@ -321,40 +287,6 @@ class Starting:
             else:
                 container.waiting.append(pending)
         return pending
-
-
-class _Mounting:
-    """The mounting of a container's view, done by a thread of its own."""
-
-    def __init__(self, rootfs: Rootfs, record: Record) -> None:
-        self._rootfs, self._record = rootfs, record
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="mount", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._rootfs.mount(self._record)
-        except BaseException as error:
-            self._error = error
-
-    def wait(self) -> None:
-        """Wait until it is mounted.
-
-        Raises
-        ------
-        FusefsError
-            It cannot be.
-        """
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-    def undo(self) -> None:
-        """Unmount it, where that is needed."""
-        self._thread.join()
-        if self._error is None:
-            self._rootfs.unmount(self._record.id)
 
 
 def _make_source(source: str) -> None:
