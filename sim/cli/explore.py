@@ -82,6 +82,7 @@ def command(
 def _explore(target: Target) -> int:
     from sim.explore.app import Explorer
 
+    target.read()
     explorer = Explorer(target)
     explorer.run()
     return explorer.return_code or 0

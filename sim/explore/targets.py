@@ -51,6 +51,17 @@ class Target:
     stack: LayerStack
     follower: Follower | None = None
 
+    def read(self) -> None:
+        """Read all layers now, so that one which cannot be read is told of before anything is shown.
+
+        Raises
+        ------
+        SourceError
+            A layer is damaged, or gone.
+        """
+        for layer in self.stack.layers:
+            len(layer.entries)
+
     def close(self) -> None:
         """Close what is followed."""
         if self.follower is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,3 +159,13 @@ def test_damaged_files(tmp_path: Path, archive: Path) -> None:
     (tmp_path / "journal.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
     with pytest.raises(GraphError, match="cannot be read as a journal"):
         open_target(str(tmp_path / "journal.db"))
+
+
+def test_a_layer_that_cannot_be_read_is_told_before_anything_is_shown(root: Path, tmp_path: Path) -> None:
+    with Store(root / "images") as store:
+        places = store.layer_directories("web:latest")
+    open_target("web", root=root).read()
+    target = open_target("web", root=root)
+    shutil.rmtree(places[1])
+    with pytest.raises(GraphError, match="cannot be read"):
+        target.read()
