@@ -11,13 +11,14 @@ Chinese one; what shows the same already, up to numbers that mean nothing, stays
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from sim.course import exercises
+from sim.course import engine, exercises
 from sim.course.console import Command, Session, commands_in, same, shown
 from sim.course.errors import CourseError, LessonTextError
 from sim.course.lesson import Lesson, parse
@@ -149,7 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _check(file: Path, *, write: bool) -> list[str]:
     lesson = parse(file, Language.EN)
     wrong: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="layerlab-author-") as place:
+    with tempfile.TemporaryDirectory(prefix="layerlab-author-") as place, contextlib.ExitStack() as stack:
+        stack.callback(engine.stop, Path(place) / "home" / f"layerlab-lesson-{lesson.number}")
         found = run_commands(lesson, Path(place))
         if write:
             text = _written(file.read_text(), found)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sim.course import exercises, shelf
+from sim.course import engine, exercises, shelf
 from sim.course.author import differences, run_commands, run_solutions
 from sim.course.lesson import Lesson
 from sim.course.place import find, mounts_below, reset, start
@@ -57,11 +57,13 @@ def test_commands_and_solutions_do_what_the_lesson_says(
     try:
         for command, printed, fits in run_commands(lesson, tmp_path):
             assert fits, f"{lesson.path}:{command.line}: {command.text!r} prints {list(printed)}"
-        assert mounts_below(tmp_path) == []
+        assert lesson.needs == "engine" or mounts_below(tmp_path) == []
         assert run_solutions(lesson, tmp_path) == []
+        engine.stop(tmp_path / "home" / f"layerlab-lesson-{number}")
         assert mounts_below(tmp_path) == []
     finally:
         home = tmp_path / "home" / f"layerlab-lesson-{number}"
+        engine.stop(home)
         if mounts_below(tmp_path):
             reset(find(number, home), exercises.lay_out(number))
 
@@ -69,6 +71,8 @@ def test_commands_and_solutions_do_what_the_lesson_says(
 @each
 def test_an_exercise_as_handed_out_fails_and_what_solves_it_here_passes(number: int, tmp_path: Path) -> None:
     lesson = shelf.lesson(number)
+    if lesson.needs == "engine":
+        pytest.skip("its state is made by its solutions, which run in the test before this one")
     place = start(number, tmp_path / "fresh", exercises.lay_out(number))
     results = exercises.check(place)
     assert [result.number for result in results] == [one.number for one in lesson.exercises]

@@ -25,10 +25,16 @@ Check = Callable[[Bench], Text]
 
 #: Lesson -> module of its exercises.
 _MODULES = {
+    1: "sim.course.exercises.machines",
+    2: "sim.course.exercises.images",
     3: "sim.course.exercises.lookup",
     4: "sim.course.exercises.whiteouts",
     5: "sim.course.exercises.copyup",
     6: "sim.course.exercises.renames",
+    7: "sim.course.exercises.containers",
+    8: "sim.course.exercises.builds",
+    9: "sim.course.exercises.tags",
+    10: "sim.course.exercises.registries",
     11: "sim.course.exercises.measuring",
     12: "sim.course.exercises.own",
 }
