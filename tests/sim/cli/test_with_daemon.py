@@ -6,9 +6,11 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pexpect  # type: ignore[import-untyped]
 import pytest
 
 from tests.daemons import Daemon, daemon, new_daemon
+from tests.sim.images.registries import authority
 
 __all__ = ["daemon", "new_daemon"]
 
@@ -277,6 +280,34 @@ def test_watching_a_container(daemon: Daemon) -> None:
         assert any(b"/etc/new-file" in line for line in iter(output.readline, b""))
         process.terminate()
         process.wait(20)
+
+
+def test_over_tls(new_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    own, certificate, key = authority(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    files = ("--tlscacert", str(own), "--tlscert", str(certificate), "--tlskey", str(key))
+    daemon = new_daemon("--host", f"tcp://127.0.0.1:{port}", "--tlsverify", *files)
+    daemon.busybox()
+    where = ("-H", f"tcp://127.0.0.1:{port}")
+
+    def call(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*COMMAND, *where, *words],
+            input=stdin,
+            capture_output=True,
+            check=False,
+            env=environment(daemon),
+            timeout=60,
+        )
+
+    done = call("--tlsverify", *files, "run", "--rm", "-i", "busybox", "cat", stdin=b"given" * 50_000)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"given" * 50_000, b"")
+    # Nobody without a certificate, and no engine that somebody else vouches for.
+    for words in (("--tls",), ("--tlsverify", "--tlscert", str(certificate), "--tlskey", str(key)), ()):
+        done = call(*words, "ps")
+        assert done.returncode == 1, done.stdout
+        assert done.stderr.count(b"\n") == 1
 
 
 def test_the_daemon_is_started_when_none_answers(tmp_path: Path) -> None:
