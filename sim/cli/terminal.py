@@ -241,15 +241,15 @@ def frame_output(chunks: Iterator[bytes]) -> None:
     """
     from sim.cli.client.hijack import frames
 
-    def take(stream: int, data: memoryview) -> None:
+    def take(stream: int, data: bytes) -> None:
         if stream == 3:
-            raise Failure(f"error from daemon in stream: {bytes(data).decode('utf-8', 'replace')}")
+            raise Failure(f"error from daemon in stream: {data.decode('utf-8', 'replace')}")
         write(2 if stream == 2 else 1, data)
 
     frames(chunks, take)
 
 
-def write(stream: int, data: bytes | memoryview) -> None:
+def write(stream: int, data: bytes) -> None:
     """Write all of it to a descriptor; what Python still holds for it goes first."""
     (sys.stdout if stream == 1 else sys.stderr).flush()
     view = memoryview(data)

@@ -66,7 +66,7 @@ class Stream:
         """Return a header; empty where there is none."""
         return self.answer.getheader(name) or ""
 
-    def chunks(self, size: int = 1 << 16) -> Iterator[bytes]:
+    def chunks(self, size: int = 1 << 18) -> Iterator[bytes]:
         """Yield what comes, as it comes."""
         left = self.answer.length  # http.client does not tell where less came than was promised
         try:

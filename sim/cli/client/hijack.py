@@ -152,7 +152,7 @@ class _Pump:
         self._inner.close()
 
 
-def frames(chunks: Iterator[bytes], take: Callable[[int, memoryview], None]) -> None:
+def frames(chunks: Iterator[bytes], take: Callable[[int, bytes], None]) -> None:
     """Take frames apart.
 
     Parameters
@@ -160,26 +160,34 @@ def frames(chunks: Iterator[bytes], take: Callable[[int, memoryview], None]) -> 
     chunks
         What comes.
     take
-        Gets the number of the stream (1 output, 2 errors, 3 the engine's own error) and the data.
+        Gets the number of the stream (1 output, 2 errors, 3 the engine's own error) and the data, of neighbouring
+        frames at once.
 
     Examples
     --------
     >>> found = []
     >>> come = [bytes([1, 0, 0, 0, 0, 0]), bytes([0, 2]) + b"hi" + bytes(3)]
-    >>> frames(iter(come), lambda number, data: found.append((number, bytes(data))))
+    >>> frames(iter(come), lambda number, data: found.append((number, data)))
     >>> found
     [(1, b'hi')]
     """
     waiting = bytearray()
     for data in chunks:
         waiting += data
-        at = 0
-        view = memoryview(waiting)
-        while len(view) - at >= 8:
-            stream, size = _HEAD.unpack_from(view, at)
-            if len(view) - at < 8 + size:
-                break
-            take(stream, view[at + 8 : at + 8 + size])
-            at += 8 + size
-        view.release()
+        at, end = 0, len(waiting)
+        current = 0
+        parts: list[bytes] = []
+        with memoryview(waiting) as view:
+            while end - at >= 8:
+                stream, size = _HEAD.unpack_from(view, at)
+                if end - at < 8 + size:
+                    break
+                if stream != current and parts:  # neighbours go together: a log has a frame for each line
+                    take(current, b"".join(parts))
+                    parts = []
+                current = stream
+                parts.append(bytes(view[at + 8 : at + 8 + size]))
+                at += 8 + size
+        if parts:
+            take(current, b"".join(parts))
         del waiting[:at]

@@ -217,6 +217,6 @@ def test_what_came_behind_the_head_is_not_lost(answering: Callable[[bytes], Host
     engine = Engine(answering(head + b"\1\0\0\0\0\0\0\3abc\2\0\0\0\0\0\0\1d"))
     found: list[tuple[int, bytes]] = []
     with engine.hijack("/containers/x/attach", stream=True) as connection:
-        frames(connection.chunks(), lambda stream, data: found.append((stream, bytes(data))))
+        frames(connection.chunks(), lambda stream, data: found.append((stream, data)))
     engine.close()
     assert found == [(1, b"abc"), (2, b"d")]
