@@ -154,7 +154,7 @@ def main() -> None:
     execs["podman with runc"] = command(*podman, "exec", "idle", "true")
     client = None
     if wanted.docker:
-        client = docker.DockerClient(base_url=f"unix://{wanted.docker}", version="auto", timeout=60)
+        client = docker.DockerClient(base_url=f"unix://{wanted.docker}", version="auto", timeout=60, max_pool_size=32)
         client.api.import_image_from_data(busybox_tar(), repository="lbench", tag="1")
         words = ("docker", "-H", f"unix://{wanted.docker}")
         rows["docker"] = command(*words, "run", "--rm", "--network", "none", "lbench:1", "true")
@@ -179,7 +179,8 @@ def main() -> None:
         container.kill()
         ours.end(base, mounted, container)
         subprocess.run([*podman, "rm", "-af", "-t", "0"], capture_output=True)
-        subprocess.run(["umount", place / "root/overlay"], capture_output=True)
+        while not subprocess.run(["umount", "-l", place / "root/overlay"], capture_output=True).returncode:
+            pass  # podman mounts it on itself, once for each process that asks
         if client is not None:
             idle.remove(force=True)
             client.images.remove("lbench:1", force=True)
