@@ -17,7 +17,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -29,7 +28,7 @@ from sim.engine.places import data_root, default_host
 from sim.images.daemonjson import DaemonSettings, reload_settings
 from sim.images.errors import SettingsError
 
-__all__ = ["Listening", "run_daemon"]
+__all__ = ["run_daemon"]
 
 _log = logging.getLogger("layerlab.daemon")
 
@@ -39,26 +38,7 @@ _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PATIENCE = 3  # as many signals end it at once
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """How the addresses of the daemon are listened on.
-
-    Attributes
-    ----------
-    group
-        Whose members may use unix sockets; None for the usual one.
-    tls
-        For TCP; None for none.
-    pid_file
-        Where the number of the process is written.
-    """
-
-    group: str | None = None
-    tls: TlsFiles | None = None
-    pid_file: Path | None = None
-
-
-def run_daemon(read: Callable[[], DaemonSettings], listening: Listening | None = None) -> None:
+def run_daemon(read: Callable[[], DaemonSettings]) -> None:
     """Be the daemon until a signal ends it.
 
     Parameters
@@ -73,7 +53,6 @@ def run_daemon(read: Callable[[], DaemonSettings], listening: Listening | None =
     UnavailableError
         Another daemon has the data root, or an address cannot be listened on.
     """
-    how = listening or Listening()
     settings = read()
     _set_up_logging(settings)
     with contextlib.ExitStack() as stack:
@@ -81,10 +60,10 @@ def run_daemon(read: Callable[[], DaemonSettings], listening: Listening | None =
         _log.info("starting up, process %d", os.getpid())
         root = Path(settings.data_root) if settings.data_root else data_root()
         engine = stack.enter_context(Engine(root, settings))
-        listeners = [stack.enter_context(_closing(each)) for each in _listeners(settings, how)]
-        stack.enter_context(_pid_file(how.pid_file))
+        listeners = [stack.enter_context(_closing(each)) for each in _listeners(settings)]
+        stack.enter_context(_pid_file(Path(settings.pidfile) if settings.pidfile else None))
         engine.start()
-        if how.tls is None:
+        if not (settings.tls or settings.tlsverify):
             engine.exposed = tuple(each.name.replace("tcp:", "http:") for each in listeners if each.path is None)
         server = Server(application(engine))
         stack.callback(server.close)
@@ -152,11 +131,21 @@ def _wait(signals: _Signals, engine: Engine, read: Callable[[], DaemonSettings])
         engine.tell_reload()
 
 
-def _listeners(settings: DaemonSettings, how: Listening) -> Iterator[Listener]:
+def _tls(settings: DaemonSettings) -> TlsFiles | None:
+    """Return the files for TLS; where they are not named they are looked for as the docker command does."""
+    if not (settings.tls or settings.tlsverify):
+        return None
+    own = Path(os.environ.get("DOCKER_CERT_PATH") or os.path.expanduser("~/.docker"))
+    clients = Path(settings.tlscacert) if settings.tlscacert else own / "ca.pem" if settings.tlsverify else None
+    return TlsFiles(Path(settings.tlscert or own / "cert.pem"), Path(settings.tlskey or own / "key.pem"), clients)
+
+
+def _listeners(settings: DaemonSettings) -> Iterator[Listener]:
+    tls = _tls(settings)
     for address in settings.hosts or (default_host(),):
-        listener = listener_for(address, tls=how.tls, group=how.group)
+        listener = listener_for(address, tls=tls, group=settings.group)
         if address.startswith("tcp:"):
-            _warn(listener, how.tls)
+            _warn(listener, tls)
         yield listener
 
 

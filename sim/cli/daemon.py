@@ -33,12 +33,12 @@ _PATH = click.Path(path_type=Path)
 @click.option("-D", "--debug", is_flag=True, help="Tell more.")
 @click.option("-l", "--log-level", metavar="LEVEL", help="debug, info, warn, error or fatal.")
 @click.option("-G", "--group", metavar="NAME", help="The group that may use unix sockets.")
-@click.option("-p", "--pidfile", type=_PATH, metavar="FILE", help="Write the number of the process here.")
+@click.option("-p", "--pidfile", metavar="FILE", help="Write the number of the process here.")
 @click.option("--tls", is_flag=True, help="Speak TLS on TCP.")
 @click.option("--tlsverify", is_flag=True, help="Speak TLS on TCP, and only to clients with a certificate.")
-@click.option("--tlscacert", type=_PATH, metavar="FILE", help="Who signs the clients' certificates.")
-@click.option("--tlscert", type=_PATH, metavar="FILE", help="The daemon's certificate.")
-@click.option("--tlskey", type=_PATH, metavar="FILE", help="Its key.")
+@click.option("--tlscacert", metavar="FILE", help="Who signs the clients' certificates.")
+@click.option("--tlscert", metavar="FILE", help="The daemon's certificate.")
+@click.option("--tlskey", metavar="FILE", help="Its key.")
 def command(
     hosts: Sequence[str],
     data_root: str | None,
@@ -53,12 +53,12 @@ def command(
     debug: bool,
     log_level: str | None,
     group: str | None,
-    pidfile: Path | None,
+    pidfile: str | None,
     tls: bool,
     tlsverify: bool,
-    tlscacert: Path | None,
-    tlscert: Path | None,
-    tlskey: Path | None,
+    tlscacert: str | None,
+    tlscert: str | None,
+    tlskey: str | None,
 ) -> None:
     """Be the daemon: images, containers, volumes and networks, for this command, the docker command and any client.
 
@@ -67,8 +67,7 @@ def command(
     layerlab daemon -H unix:///run/lab.sock --data-root /var/lib/lab
     layerlab daemon --registry-mirror http://mirror.lan:5000 --debug
     """
-    from sim.api.daemon import Listening, run_daemon
-    from sim.api.listeners import TlsFiles
+    from sim.api.daemon import run_daemon
     from sim.images.daemonjson import read_settings
 
     flags: dict[str, object] = {
@@ -83,15 +82,17 @@ def command(
         "live-restore": live_restore or None,
         "debug": debug or None,
         "log-level": log_level,
+        "group": group,
+        "pidfile": pidfile,
+        "tls": tls or None,
+        "tlsverify": tlsverify or None,
+        "tlscacert": tlscacert,
+        "tlscert": tlscert,
+        "tlskey": tlskey,
     }
-    files = None
-    if tls or tlsverify:
-        own = Path(os.environ.get("DOCKER_CERT_PATH") or os.path.expanduser("~/.docker"))
-        authority = (tlscacert or own / "ca.pem") if tlsverify else tlscacert
-        files = TlsFiles(tlscert or own / "cert.pem", tlskey or own / "key.pem", authority)
     path = config_file or _default_file()
     read = functools.partial(read_settings, path, flags, must_exist=config_file is not None)
-    run_daemon(read, Listening(group, files, pidfile))
+    run_daemon(read)
 
 
 def _pair(option: str) -> tuple[str, str]:

@@ -43,6 +43,14 @@ class DaemonSettings:
         How containers' output is kept, if the container does not say.
     live_restore
         Whether containers go on when the daemon stops.
+    group
+        Whose members may use unix sockets.
+    pidfile
+        Where the number of the process is written.
+    tls, tlsverify
+        Whether TCP speaks TLS, and whether only to clients with a certificate that `tlscacert` has signed.
+    tlscacert, tlscert, tlskey
+        Files.
     """
 
     registry_mirrors: tuple[str, ...] = ()
@@ -56,6 +64,13 @@ class DaemonSettings:
     log_driver: str | None = None
     log_opts: Mapping[str, str] = field(default_factory=dict)
     live_restore: bool = False
+    group: str | None = None
+    pidfile: str | None = None
+    tls: bool = False
+    tlsverify: bool = False
+    tlscacert: str | None = None
+    tlscert: str | None = None
+    tlskey: str | None = None
 
     def registries(self) -> Registries:
         """Return how to speak to registries under these settings."""
@@ -135,6 +150,13 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "log-driver": _text,
     "log-opts": _options,
     "live-restore": _truth,
+    "group": _text,
+    "pidfile": _text,
+    "tls": _truth,
+    "tlsverify": _truth,
+    "tlscacert": _text,
+    "tlscert": _text,
+    "tlskey": _text,
 }
 
 

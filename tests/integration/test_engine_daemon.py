@@ -270,3 +270,25 @@ print(json.dumps([info["DockerRootDir"], info["SecurityOptions"], process.return
     assert root == f"{user.home}/.local/share/layerlab"
     assert "name=rootless" in options
     assert status == 0
+
+
+def test_the_file_says_what_flags_say(new_daemon: NewDaemon, tmp_path: Path) -> None:
+    own, certificate, key = authority(tmp_path / "ca")
+    port = free_port()
+    daemon = new_daemon(start=False)
+    said = {
+        "pidfile": str(tmp_path / "pid"), "tlsverify": True, "tlscacert": str(own), "tlscert": str(certificate),
+        "tlskey": str(key), "group": "0", "labels": ["a=b"],
+    }  # fmt: skip
+    (daemon.place / "daemon.json").write_text(json.dumps(said))
+    daemon.flags = ["--host", f"tcp://127.0.0.1:{port}"]
+    daemon.start()
+    assert int((tmp_path / "pid").read_text()) == daemon.pid
+    assert daemon.socket.stat().st_gid == 0
+    context = ssl.create_default_context(cafile=str(own))
+    context.load_cert_chain(certificate, key)
+    with httpx.Client(verify=context) as known:
+        assert known.get(f"https://127.0.0.1:{port}/info").json()["Labels"] == ["a=b"]
+    path = str(daemon.place / "daemon.json")
+    done = started(tmp_path, "--config-file", path, "--pidfile", "/other", "--host", f"unix://{tmp_path}/s.sock")
+    assert "pidfile: the setting is given both as a flag and in the file" in done.stderr
