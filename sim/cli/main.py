@@ -132,6 +132,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         What comes after the command's name; by default that of this process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     try:
         found = _quick(words)
         if found is not None:

@@ -169,6 +169,8 @@ def stats(call: Call) -> None:
         raise Failure("\n".join(error.text for error in problems))
     trunc = not call.on("no-trunc")
     terminal = os.isatty(1)
+    if follow and terminal:
+        sys.stdout.write("\x1b[2J")
     while True:
         text = render(_LISTING, form, [one.row(trunc) for one in watched.values()])
         if follow and terminal:

@@ -71,6 +71,14 @@ def test_docker_commands_have_help_with_examples(words: list[str], capsys: pytes
         assert "--help" not in said
 
 
+def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["ps"], ["image", "ls"], ["mount"], []):
+        assert run(["help", *words]) == 0
+        told = capsys.readouterr().out
+        assert run([*words, "--help"]) == 0
+        assert capsys.readouterr().out == told
+
+
 def test_docker_commands_need_no_click() -> None:
     code = (
         "import sys; from sim.cli.main import run; run(['-H', 'unix:///nosuch', 'ps']);"
