@@ -21,6 +21,7 @@ from sim.build.errors import BuildError, DockerfileError
 from sim.build.ignore import IgnoreList
 from sim.build.paths import join, resolve
 from sim.build.source import Source
+from sim.build.tartree import TarTree
 from sim.build.tree import PlainTree, Tree, read_file
 from sim.build.untar import extract, first_member
 from sim.build.values import BuildOptions, Output
@@ -102,23 +103,13 @@ def _directory(path: Path, stack: contextlib.ExitStack) -> Source:
 
 
 def _unpacked(chunks: Iterable[bytes], place: Path, check: Callable[[], object], stack: contextlib.ExitStack) -> Source:
-    upper = place / "context"
-    upper.mkdir(mode=0o755)
     sums: dict[str, str] = {}
+    tree = stack.enter_context(TarTree(place))
     try:
-        with PlainTree(upper) as tree:
-            extract(
-                tree,
-                "/",
-                decompress(chunks, limit=LARGEST_CONTEXT),
-                owners=False,
-                devices=False,
-                hashes=sums,
-                check=check,
-            )
+        plain = tree.spooled(decompress(chunks, limit=LARGEST_CONTEXT))
+        extract(tree, "/", plain, owners=False, devices=False, hashes=sums, check=check)
     except ContentError as error:
         raise BuildError(f"Error processing tar file(exit status 1): {error}") from None
-    tree = stack.enter_context(PlainTree(upper))
     return Source(tree, sums=sums, missing=_NOT_FOUND)
 
 

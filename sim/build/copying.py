@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fusefs import UnionFS
-from fusefs.copyup import copy_data
 from sim.build.errors import BuildError, CancelledError
 from sim.build.paths import join, remove_tree, resolve, status_of
 from sim.build.source import Found, Source
-from sim.build.tree import PlainTree, Status, Tree, descriptor
+from sim.build.tree import PlainTree, Status, copy_content, descriptor, read
 from sim.build.untar import extract, first_member, make_directories
 from sim.images.compression import decompress
 from sim.images.errors import ContentError
@@ -128,9 +127,7 @@ def _plain(source: Source, path: str) -> Iterator[bytes]:
     """Yield the content of a file, unwrapped if it is compressed."""
 
     def chunks() -> Iterator[bytes]:
-        with descriptor(source.tree, os.fsencode(path)) as file:
-            while part := os.read(file, _CHUNK):
-                yield part
+        yield from read(source.tree, os.fsencode(path))
 
     try:
         yield from decompress(chunks())
@@ -139,7 +136,7 @@ def _plain(source: Source, path: str) -> Iterator[bytes]:
 
 
 class _Copy:
-    def __init__(self, tree: Tree, source: Source, how: Copy, check: Callable[[], object]) -> None:
+    def __init__(self, tree: UnionFS | PlainTree, source: Source, how: Copy, check: Callable[[], object]) -> None:
         self._tree = tree
         self._source = source
         self._how = how
@@ -218,8 +215,7 @@ class _Copy:
         source, target = self._source.tree, self._tree
         with descriptor(target, raw, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as made:
             if status.st_size:
-                with descriptor(source, at) as given:
-                    copy_data(given, made, status.st_size, status.st_blocks)
+                copy_content(source, at, status, made)
 
     def describe(self, at: bytes, raw: bytes, status: Status) -> None:
         tree, how = self._tree, self._how

@@ -187,6 +187,7 @@ class _Parser:
     def _try(self, data: bytes) -> bytes:
         process = self._process
         if process is None or process.poll() is not None:
+            self._end()
             process = self._process = self._start()
         assert process.stdin is not None
         assert process.stdout is not None

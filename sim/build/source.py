@@ -15,11 +15,9 @@ from sim.build import tarsum
 from sim.build.errors import BuildError
 from sim.build.ignore import IgnoreList, has_wildcards, wildcard
 from sim.build.paths import join, resolve, status_of, walk
-from sim.build.tree import Status, Tree, descriptor
+from sim.build.tree import Status, Tree, read
 
 __all__ = ["Found", "Source"]
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +150,8 @@ class Source:
         owner = (status.st_uid, status.st_gid) if self._owners else (0, 0)
         digest = tarsum.started(tarsum.header_of_status(path[1:], status, target, owner=owner))
         if stat.S_ISREG(status.st_mode) and status.st_size:
-            with descriptor(self.tree, raw) as file:
-                while part := os.read(file, _CHUNK):
-                    digest.update(part)
+            for part in read(self.tree, raw):
+                digest.update(part)
         return digest.hexdigest()
 
     def find(self, written: str, *, wildcards: bool = True) -> list[Found]:

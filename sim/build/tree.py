@@ -18,9 +18,12 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from fusefs import UnionFS, syscalls
+from fusefs.copyup import copy_data
+from sim.build.tartree import TarTree
 
-__all__ = ["PlainTree", "Status", "Tree", "descriptor", "read_file"]
+__all__ = ["PlainTree", "Status", "Tree", "copy_content", "descriptor", "read", "read_file", "write_all"]
 
+_CHUNK = 1 << 20
 _DIRECTORIES_KEPT = 256
 _PRIVATE = ("trusted.overlay.", "user.overlay.", "user.containers.override_stat")
 _WHITEOUT = b".wh."
@@ -220,19 +223,44 @@ class PlainTree:
         os.setxattr(at, name, value, follow_symlinks=follow_symlinks)
 
 
-Tree = UnionFS | PlainTree
+Tree = UnionFS | PlainTree | TarTree
+
+
+def read(tree: Tree, path: bytes) -> Iterator[bytes]:
+    """Yield the content of a file at a path that is free of links."""
+    if isinstance(tree, TarTree):
+        yield from tree.read(path)
+        return
+    with descriptor(tree, path) as file:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), os.fsdecode(path))
+        while part := os.read(file, _CHUNK):
+            yield part
 
 
 def read_file(tree: Tree, path: str) -> bytes:
     """Return the content of a file at a path that is free of links."""
-    with descriptor(tree, os.fsencode(path)) as file, open(file, "rb", closefd=False) as stream:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        return stream.read()
+    return b"".join(read(tree, os.fsencode(path)))
+
+
+def copy_content(tree: Tree, path: bytes, status: Status, target: int) -> None:
+    """Copy the content of a file into an empty one, holes as holes where the tree has them."""
+    if isinstance(tree, TarTree):
+        for part in tree.read(path):
+            write_all(target, part)
+        return
+    with descriptor(tree, path) as given:
+        copy_data(given, target, status.st_size, status.st_blocks)
+
+
+def write_all(target: int, data: bytes) -> None:
+    """Write all of some data."""
+    while data:
+        data = data[os.write(target, data) :]
 
 
 @contextlib.contextmanager
-def descriptor(tree: Tree, path: bytes, flags: int = os.O_RDONLY, mode: int = 0o600) -> Iterator[int]:
+def descriptor(tree: UnionFS | PlainTree, path: bytes, flags: int = os.O_RDONLY, mode: int = 0o600) -> Iterator[int]:
     """Open a file of a tree for the length of a block."""
     if isinstance(tree, PlainTree):
         with tree.descriptor(path, flags, mode) as found:

@@ -19,7 +19,8 @@ from typing import IO, cast
 from sim.build import tarsum
 from sim.build.errors import BuildError
 from sim.build.paths import join, remove_tree, resolve, status_of
-from sim.build.tree import Tree, descriptor
+from sim.build.tartree import TarTree
+from sim.build.tree import Tree, descriptor, write_all
 from sim.images.errors import ContentError
 
 __all__ = ["MOST_MEMBERS", "Chunks", "extract", "first_member", "nanoseconds_of"]
@@ -28,6 +29,7 @@ __all__ = ["MOST_MEMBERS", "Chunks", "extract", "first_member", "nanoseconds_of"
 MOST_MEMBERS = 2_000_000
 
 _CHUNK = 1 << 18
+_BLOCK = 512
 _EARLIEST, _LATEST = -(1 << 31) * 1_000_000_000, ((1 << 33) - 1) * 1_000_000_000
 _XATTR = "SCHILY.xattr."
 _DAMAGED = (tarfile.TarError, ValueError, OverflowError, EOFError, ContentError)
@@ -39,8 +41,14 @@ class Chunks:
     """Chunks of bytes as a stream to read from."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
+        self._chunks = self._counted(chunks)
         self._rest = b""
+        self.total = 0
+
+    def _counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.total += len(chunk)
+            yield chunk
 
     def at_end(self) -> bool:
         """Tell whether nothing comes any more."""
@@ -71,6 +79,7 @@ class Chunks:
 def _members(chunks: Iterable[bytes]) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
     given = Chunks(chunks)
     stream = cast(IO[bytes], given)
+    last: tarfile.TarInfo | None = None
     try:
         if given.at_end():
             return  # nothing at all is a tar with nothing in it, to Go's reader
@@ -78,9 +87,14 @@ def _members(chunks: Iterable[bytes]) -> Iterator[tuple[tarfile.TarInfo, tarfile
             for number, member in enumerate(tar):
                 if number >= MOST_MEMBERS:
                     raise BuildError(f"more than {MOST_MEMBERS} members, the most that a tar may have")
+                last = member
                 yield member, tar
                 del tar.__dict__["members"][:]  # it would remember them all
     except _DAMAGED as error:
+        # The docker command ends a tar right after the content of its last member (`-f` outside of the context), which
+        # Go's reader takes; a content that is cut off is damage to it as well.
+        if last is not None and given.at_end() and 0 <= given.total - last.offset_data - last.size < _BLOCK:
+            return
         raise BuildError(f"{_FAILED}{error}") from None
 
 
@@ -237,12 +251,27 @@ class _Extraction:
     def _file(self, raw: bytes, member: tarfile.TarInfo, tar: tarfile.TarFile, digest: hashlib._Hash | None) -> None:
         data = tar.extractfile(member)
         assert data is not None
+        if isinstance(self._tree, TarTree):
+            self._refer(self._tree, raw, member, data, digest)
+            return
         with descriptor(self._tree, raw, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
             while part := data.read(_CHUNK):
                 if digest is not None:
                     digest.update(part)
-                while part:
-                    part = part[os.write(file, part) :]
+                write_all(file, part)
+
+    @staticmethod
+    def _refer(
+        tree: TarTree, raw: bytes, member: tarfile.TarInfo, data: IO[bytes], digest: hashlib._Hash | None
+    ) -> None:
+        """Make a file whose data is where it lies in the tar, which is spooled while it is read."""
+        parts = []
+        while part := data.read(_CHUNK):
+            if digest is not None:
+                digest.update(part)
+            if member.issparse():
+                parts.append(tree.keep_aside(part))
+        tree.put(raw, parts[0] if parts else member.offset_data, member.size, aside=bool(parts))
 
     def _describe(self, path: str, member: tarfile.TarInfo) -> None:
         tree, raw = self._tree, os.fsencode(path)

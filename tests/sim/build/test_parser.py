@@ -47,6 +47,15 @@ def test_the_parser_s_process_is_replaced_when_it_dies() -> None:
     assert parse("FROM b\n").instructions[0].words == ("b",)
     second = parser._PARSER._process
     assert second is not None
+    for turn in range(3):  # also where it is known to be gone, and without leaving its pipes open
+        os.kill(second.pid, signal.SIGKILL)
+        second.wait()
+        before = len(os.listdir("/proc/self/fd"))
+        assert parse(f"FROM c{turn}\n").instructions[0].words == (f"c{turn}",)
+        assert len(os.listdir("/proc/self/fd")) <= before
+        second = parser._PARSER._process
+        assert second is not None
+    assert second is not None
     assert second.pid != first.pid
 
 
