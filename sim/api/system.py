@@ -112,7 +112,7 @@ def _info(engine: Engine, version: tuple[int, int]) -> dict[str, Any]:
             "Volume": ["local"],
             "Network": ["bridge", "host", "null"],
             "Authorization": None,
-            "Log": ["json-file", "none"],
+            "Log": ["json-file", "local", "none"],
         },
         **_limits(found, version),
         "Debug": settings.debug or settings.log_level == "debug",

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from fusefs.mount import DRIVERS
 from sim.images.errors import SettingsError
 from sim.images.registry.endpoints import Registries, check_insecure, check_mirror
 
@@ -132,22 +133,25 @@ def _options(value: object) -> dict[str, str]:
     return dict(value)
 
 
-def _level(value: object) -> str:
-    if value not in ("debug", "info", "warn", "error", "fatal"):
-        raise SettingsError("must be one of debug, info, warn, error, fatal")
-    return str(value)
+def _one_of(*known: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if _text(value) not in known:
+            raise SettingsError(f"must be one of {', '.join(known)}")
+        return str(value)
+
+    return check
 
 
 _CHECKS: dict[str, Callable[[object], object]] = {
     "registry-mirrors": _mirrors,
     "insecure-registries": _insecure,
     "data-root": _text,
-    "storage-driver": _text,
+    "storage-driver": _one_of("auto", *DRIVERS),
     "hosts": _hosts,
     "debug": _truth,
-    "log-level": _level,
+    "log-level": _one_of("debug", "info", "warn", "error", "fatal"),
     "labels": _labels,
-    "log-driver": _text,
+    "log-driver": _one_of("json-file", "local", "none"),
     "log-opts": _options,
     "live-restore": _truth,
     "group": _text,

@@ -123,6 +123,7 @@ def test_the_number_of_the_process_is_written(new_daemon: NewDaemon, tmp_path: P
         ('{\n  "debug": true,\n  "colour": "red"\n}', "daemon.json:3: colour: this is no setting of the daemon"),
         ('{"debug": "yes"}', "daemon.json:1: debug: must be true or false"),
         ('{"data-root": "/x"}', "daemon.json:1: data-root: the setting is given both as a flag and in the file"),
+        ('{"storage-driver": "aufs"}', "daemon.json:1: storage-driver: must be one of auto, devfuse"),
         ("[]", "daemon.json:1: it must hold a JSON object"),
     ],
 )
