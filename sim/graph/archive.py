@@ -62,7 +62,7 @@ def add_archive(graph: LayerGraph, path: Path | str) -> tuple[Image, ...]:
         layers = []
         for index, (diff_id, blob) in enumerate(zip(diff_ids, blobs, strict=True), 1):
             archive.need(blob, diff_id)
-            name = f"{tags[0].removesuffix(':latest')} layer {index}" if tags else diff_id
+            name = f"{tags[0].removesuffix(':latest')} step {index}" if tags else diff_id
             made = commands[index - 1] if index <= len(commands) else ""
             layers.append(
                 graph.layers.get(diff_id)

@@ -155,7 +155,8 @@ def journal_graph(journal: Journal | Path | str, *, name: str = "mount", at: int
 def add_store(graph: LayerGraph, store: Store) -> tuple[Image, ...]:
     """Add all images of an image store. Their layers are read when their entries are first asked for.
 
-    A layer is called by the first image that has a name and has the layer, and its place in it from the bottom.
+    A layer is called by the first image that has a name and has the layer, and by the step of its making, counted from
+    the bottom: not by a layer number, since those are counted from the top.
 
     Parameters
     ----------
@@ -170,7 +171,7 @@ def add_store(graph: LayerGraph, store: Store) -> tuple[Image, ...]:
         steps = [step for step in image.history if not step.empty_layer]
         layers = []
         for index, layer in enumerate(image.layers, 1):
-            name = f"{tags[0].removesuffix(':latest')} layer {index}" if tags else layer.diff_id
+            name = f"{tags[0].removesuffix(':latest')} step {index}" if tags else layer.diff_id
             made = steps[index - 1].created_by if len(steps) == len(image.layers) else ""
             layers.append(graph.layers.get(layer.diff_id) or _stored(layer, name, made))
         added.append(graph.add_image(image.id, tags, list(dict.fromkeys(reversed(layers)))))

@@ -89,9 +89,9 @@ def layer_title(layer: Layer) -> str:
 
     >>> from sim.graph.entry import Layer, Role
     >>> made = "/bin/sh -c #(nop) COPY file:" + "0" * 64 + " in /srv/ "
-    >>> layer_title(Layer("k", "web:1 layer 3", Role.RO, dict, command=made))
+    >>> layer_title(Layer("k", "web:1 step 3", Role.RO, dict, command=made))
     'COPY /srv/'
-    >>> layer_title(Layer("k", "web:1 layer 4", Role.RO, dict, command="/bin/sh -c rm -rf /var/cache"))
+    >>> layer_title(Layer("k", "web:1 step 4", Role.RO, dict, command="/bin/sh -c rm -rf /var/cache"))
     'RUN rm -rf /var/cache'
     """
     command = layer.command.removesuffix("# buildkit").strip()

@@ -56,7 +56,7 @@ def test_the_store_shares_layers_between_images(store: Store) -> None:
     graph = store_graph(store)
     assert sorted(image.name for image in graph.images.values()) == ["base:1", "web:1"]
     assert graph.stack("web:1").layers[1] is graph.stack("base:1").layers[0]
-    assert [layer.name for layer in graph.stack("web:1").layers] == ["web:1 layer 2", "base:1 layer 1"]
+    assert [layer.name for layer in graph.stack("web:1").layers] == ["web:1 step 2", "base:1 step 1"]
     assert not any(layer.was_read for layer in graph.layers.values())
     assert sorted(tree(graph, "web:1")) == ["/etc", "/etc/motd", "/l", "/opt", "/opt/b", "/opt/c"]
     read = {
