@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from sim.figures import Curves, Theme
 
-__all__ = ["figures", "page", "write"]
+__all__ = ["by_group", "figures", "model_table", "page", "write"]
 
 #: The driver that others are compared with, if it was measured.
 REFERENCE = "overlayfs"
@@ -241,6 +241,14 @@ def _bars(result: Result, group: str) -> list[Case]:
     return cases[:14]
 
 
+def by_group(result: Result) -> dict[str, list[Case]]:
+    """Return the cases of a result by the group of their workloads."""
+    found: dict[str, list[Case]] = {}
+    for case in dict.fromkeys(series.case for series in result.series):
+        found.setdefault(_group(case), []).append(case)
+    return found
+
+
 def _group(case: Case) -> str:
     return WORKLOADS[case.workload].group if case.workload in WORKLOADS else ""
 
@@ -302,11 +310,9 @@ def page(result: Result, drawn: Mapping[str, Figure] | None = None) -> str:
     body += [_picture(name, figure) for name, figure in parts.items()]
     body.append("<h2>Times, and ratios to the first driver</h2>")
     body.append(f"<p>{html.escape(_legend(result))}</p>")
-    for group, words in _GROUPS.items():
-        cases = [case for case in dict.fromkeys(one.case for one in result.series) if _group(case) == group]
-        if cases:
-            body.append(f"<h3>{html.escape(words)}</h3>")
-            body.append(_table(table(result, cases)))
+    for group, cases in by_group(result).items():
+        body.append(f"<h3>{html.escape(_GROUPS.get(group, group))}</h3>")
+        body.append(_table(table(result, cases)))
     models = fits(result)
     if models:
         body.append("<h2>The cost model: fixed + bytes / bandwidth</h2>")

@@ -6,6 +6,7 @@ Decided here and only here: the shares, and which drivers take part in what. One
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,8 +59,13 @@ def everything(
     )
     found: list[Result] = []
     left_out: list[Missing] = []
+    end = time.monotonic() + seconds
+    shares = dict(_SHARES)
     for name, plan, names, known in todo:
-        made = replace(plan(length, rounds=_ROUNDS, seconds=seconds * _SHARES[name]), warm_up=False)
+        # What one took too long, the others have less; each has a round at least.
+        left = max(end - time.monotonic(), 1.0) * shares[name] / sum(shares.values())
+        del shares[name]
+        made = replace(plan(length, rounds=_ROUNDS, seconds=left), warm_up=False)
         try:
             drivers, missing = choose(names, known)
             told = functools.partial(_tell, progress, name)
@@ -68,8 +74,7 @@ def everything(
             left_out.append(Missing(name, str(error)))
             continue
         if not found[-1].finished:
-            rest = list(_SHARES)[list(_SHARES).index(name) + 1 :]
-            left_out += [Missing(one, "the run was interrupted before it") for one in rest]
+            left_out += [Missing(one, "the run was interrupted before it") for one in shares]
             break
     whole = joined("All that is measured", found, command=command)
     return replace(whole, missing=(*whole.missing, *left_out))

@@ -131,7 +131,8 @@ def table(
         Of the table.
     """
     chosen = list(dict.fromkeys(series.case for series in result.series)) if cases is None else list(cases)
-    there = {series.driver for series in result.series}
+    wanted = set(chosen)
+    there = {series.driver for series in result.series if series.case in wanted}
     drivers = [name for name in result.drivers if name in there]
     if reference not in drivers:
         reference = drivers[0] if drivers else ""

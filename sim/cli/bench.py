@@ -236,11 +236,13 @@ def _finish(
 
 
 def _show(result: Result, reference: str) -> None:
+    from sim.bench.report import by_group
     from sim.bench.tables import MARKS, missing_lines, samples_text, table
 
-    made = table(result, reference=reference)
-    _print(made)
-    click.echo(f"\nThe first column is a time with its 95 % interval, the others how many times as long. {MARKS}.")
+    for cases in by_group(result).values():
+        _print(table(result, cases, reference=reference))
+        click.echo()
+    click.echo(f"The first column is a time with its 95 % interval, the others how many times as long. {MARKS}.")
     for line in missing_lines(result):
         click.echo(f"missing: {line}")
     click.echo(f"{samples_text(result)}, taken in {result.seconds:.0f} s; {result.noise.words}")

@@ -132,3 +132,11 @@ def test_compare_names_what_only_one_has() -> None:
     assert found.only_after == ("stat, 10 entries: devfuse",)
     with pytest.raises(ResultError, match="no case and driver in common"):
         compare(result([series(stat, "a", 1e-6)]), result([series(stat, "b", 1e-6)]))
+
+
+def test_a_table_of_other_drivers_is_about_them() -> None:
+    """Engines are in a result beside storage drivers, and are compared with each other."""
+    stat, start = Case("stat", entries=10), Case("container-start")
+    made = result([series(stat, "overlayfs", 1e-6), series(start, "podman", 1.0), series(start, "docker", 2.0)])
+    assert table(made, [start]).head == ("", "podman", "docker")
+    assert table(made, [start]).rows[0][1].startswith("1.0")
