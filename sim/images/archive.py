@@ -9,6 +9,7 @@ verified. Functions only; any thread. Sources: moby `image/tarexport`, OCI image
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -294,11 +295,22 @@ def _load_docker(store: Store, contents: _Contents, lease: Lease, tell: Listener
         else:
             found = manifest[0]
         images.append((found, item.repo_tags or []))
-    return [(store.add_manifest(manifest, tags=_parsed(tags)), tags) for manifest, tags in images]
+    return [(_listed(store, manifest, tags, tell), tags) for manifest, tags in images]
 
 
-def _parsed(tags: Iterable[str]) -> list[Reference]:
-    return [Reference.parse(tag) for tag in tags]
+def _listed(store: Store, manifest: Descriptor, tags: Iterable[str], tell: Listener) -> Image:
+    """List an image under its names, and tell which others have lost theirs to it."""
+    names = [Reference.parse(tag) for tag in tags]
+    before = {}
+    for name in names:
+        with contextlib.suppress(NotFoundError):
+            before[name] = store.resolve(name)
+    image = store.add_manifest(manifest, tags=names)
+    for name, old in before.items():
+        if old != image.id:
+            text = f"The image {name.familiar} already exists, renaming the old one with ID {old} to empty string"
+            tell(Progress(Stage.STATUS, text=text))
+    return image
 
 
 def _known_manifests(store: Store, contents: _Contents) -> dict[str, tuple[Descriptor, list[str]]]:
@@ -348,7 +360,7 @@ def _load_oci(store: Store, contents: _Contents, lease: Lease, tell: Listener) -
         images[entry.digest] = (Descriptor(entry.media_type, entry.digest, blob.size), name)
     if not images:
         raise NotFoundError("the archive's index.json names no image for this machine")
-    return [(store.add_manifest(manifest, tags=_parsed(tags)), tags) for manifest, tags in images.values()]
+    return [(_listed(store, manifest, tags, tell), tags) for manifest, tags in images.values()]
 
 
 def _name_of(entry: Descriptor) -> list[str]:

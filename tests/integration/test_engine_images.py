@@ -295,3 +295,15 @@ def test_the_same_tar_has_the_same_size_in_both(daemon: Daemon, reference_engine
         sizes.append(said_plainly(engine, "image", "inspect", "-f", "{{.Size}} {{json .RootFS}}", "size/x:1"))
         engine.docker("rmi", "size/x:1")
     assert sizes[0] == sizes[1]
+
+
+def test_a_name_that_an_archive_takes_over_is_told_of(daemon: Daemon, reference_engine: ReferenceEngine) -> None:
+    found = []
+    for engine in (daemon, reference_engine):
+        engine.docker("import", "-", "taken/x:1", stdin=SMALL)
+        archive = engine.docker("save", "taken/x:1").stdout
+        engine.docker("import", "-", "taken/x:1", stdin=tar_of({"other": b"x"}))
+        found.append(said(engine, "load", stdin=archive))
+        engine.docker("image", "prune", "-a", "-f")
+    assert found[0] == found[1]
+    assert "renaming the old one with ID ID to empty string" in found[0][1]
