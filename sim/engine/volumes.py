@@ -37,6 +37,9 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _OPTIONS = ("type", "o", "device", "size")
 _FILTERS = ("dangling", "driver", "label", "name")
 _PRUNE_FILTERS = ("all", "label", "label!")
+#: In the directory of a volume that is being removed.
+_MARK = "removing"
+
 #: The label that a volume has which was made without a name.
 ANONYMOUS = "com.docker.volume.anonymous"
 
@@ -83,6 +86,18 @@ class Volumes:
         for (document,) in engine.database.rows("SELECT document FROM volume ORDER BY name"):
             volume = msgspec.json.decode(document, type=Volume)
             self._volumes[volume.name] = volume
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Finish the removals that a killed daemon had decided on, and forget those that it had not.
+
+        A directory alone is no removed volume: that is told by the mark in it. One that has none is left as it is.
+        """
+        for mark in self._place.glob(f"*/{_MARK}"):
+            if mark.parent.name in self._volumes:
+                mark.unlink()
+            else:
+                shutil.rmtree(mark.parent, ignore_errors=True)
 
     # -- what there is
 
@@ -210,6 +225,8 @@ class Volumes:
     def _delete(self, volume: Volume) -> None:
         """Remove a volume: forgotten first, so that a daemon that is killed meanwhile does not list half of one."""
         self._unmount(volume)
+        with contextlib.suppress(FileNotFoundError):
+            (self._place / volume.name / _MARK).touch()
         with self._engine.database.change() as change:
             change.execute("DELETE FROM volume WHERE name = ?", (volume.name,))
         del self._volumes[volume.name]

@@ -97,6 +97,22 @@ def test_volumes_of_containers(engine: Engine) -> None:
     assert engine.volumes.prune(Filters({"all": ("1",)})).names == ("data",)
 
 
+def test_a_removal_that_was_killed_is_finished_or_has_not_begun(tmp_path: Path) -> None:
+    with Engine(tmp_path / "root") as engine:
+        for name in ("decided", "undecided"):
+            engine.volumes.create(name)
+            (engine.volumes.path(name) / "file").write_text("x")
+            (engine.root / "volumes" / name / "removing").touch()
+        with engine.database.change() as change:
+            change.execute("DELETE FROM volume WHERE name = 'decided'")
+        (engine.root / "volumes" / "strange").mkdir()
+    with Engine(tmp_path / "root") as engine:
+        assert [volume.name for volume in engine.volumes.all()] == ["undecided"]
+        assert sorted(path.name for path in (engine.root / "volumes").iterdir()) == ["strange", "undecided"]
+        assert sorted(path.name for path in (engine.root / "volumes" / "undecided").iterdir()) == ["_data"]
+        assert (engine.volumes.path("undecided") / "file").read_text() == "x"
+
+
 def test_populating_keeps_what_there_is(engine: Engine, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir(mode=0o711)
