@@ -143,8 +143,8 @@ class Archive:
             def write(sink: Callable[[bytes | memoryview], object]) -> None:
                 pack_name(parent, base, shown, sink)
 
-            yield found, write
             self._owner.tell(container, "archive-path")
+            yield found, write
 
     def extract(
         self, name: str, path: str, chunks: Iterable[bytes], *, keeps_kind: bool = False, own: bool = False

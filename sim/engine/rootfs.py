@@ -60,6 +60,8 @@ class Rootfs:
         self._lock = threading.Lock()
         self._views: dict[str, int] = {}
         self._mounting: dict[str, threading.RLock] = {}
+        # What never changes as long as a container holds its layers.
+        self._stacks: dict[tuple[str, tuple[str, ...]], tuple[tuple[Path, ...], tuple[str, ...]]] = {}
         self._driver = ""
 
     @property
@@ -88,6 +90,12 @@ class Rootfs:
 
     def lowers(self, record: Record) -> tuple[tuple[Path, ...], tuple[str, ...]]:
         """Return the read-only directories of a container's stack, the topmost first, and their names."""
+        key = (record.image, record.layers)
+        if key not in self._stacks:
+            self._stacks[key] = self._stack(record)
+        return self._stacks[key]
+
+    def _stack(self, record: Record) -> tuple[tuple[Path, ...], tuple[str, ...]]:
         store = self._engine.store
         found: dict[Path, str] = {}
         for diff_id in reversed(record.layers):

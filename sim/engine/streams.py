@@ -307,6 +307,10 @@ class Relay:
             if self._out and self._present:
                 self._client.sendall(self._out)
                 self._out.clear()
+            if isinstance(self._client, ssl.SSLSocket):
+                self._client.settimeout(1)
+                self._client.unwrap()  # says that it is the end, and no connection that was cut
+                return
             self._client.shutdown(socket.SHUT_WR)
             self._client.setblocking(False)
             while self._client.recv(_PIECE):
