@@ -130,6 +130,9 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: a client may go away at any moment, `run -d` does."""
+
 
 @contextlib.contextmanager
 def fake_engine(folder: Path) -> Iterator[FakeEngine]:
