@@ -192,8 +192,8 @@ def test_a_container_is_shown_alike(both: Pair) -> None:
         container.remove(v=True)
         found.append({"list": listed, "running": running, "exec": fresh, "ended": ended, "stopped": stopped})
     ours, theirs = (plain(each) for each in found)
-    texts = (json.dumps(each, indent=1).splitlines() for each in (ours, theirs))
-    different = list(difflib.unified_diff(*texts, "ours", "theirs", lineterm="", n=2))
+    one_text, other = (json.dumps(each, indent=1).splitlines() for each in (ours, theirs))
+    different = list(difflib.unified_diff(one_text, other, "ours", "theirs", lineterm="", n=2))
     assert not different, "\n".join(different)
 
 
