@@ -35,9 +35,10 @@ from sim.build.instructions import (
     stages_of,
 )
 from sim.build.job import Job
-from sim.build.local import GROUP, unmount_below
+from sim.build.local import GROUP
 from sim.build.metadata import described
 from sim.build.parser import parse
+from sim.build.places import discard
 from sim.build.platforms import matches, platform_of
 from sim.build.runner import Runner
 from sim.build.source import Source
@@ -48,7 +49,6 @@ from sim.build.values import BuildMessage, BuildOptions, BuildResult, MessageKin
 from sim.images import Image, Progress, Reference, Store
 from sim.images.digest import short
 from sim.images.errors import ImagesError, NotFoundError
-from sim.images.unpack import remove_tree
 from sim.runtime.cgroups import sweep
 
 __all__ = ["build", "collect"]
@@ -132,7 +132,7 @@ def collect(store: Store) -> int:
             descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(place)
+                discard(place)
                 removed += 1
             except BlockingIOError:
                 pass  # it lives
@@ -140,15 +140,6 @@ def collect(store: Store) -> int:
                 os.close(descriptor)
     sweep(GROUP)
     return removed
-
-
-def _remove(place: Path) -> None:
-    unmount_below(place)
-    parent = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        remove_tree(parent, os.fsencode(place.name))
-    finally:
-        os.close(parent)
 
 
 @contextlib.contextmanager
@@ -166,7 +157,7 @@ def _directory(store: Store) -> Iterator[Path]:
         yield place
     finally:
         try:
-            _remove(place)
+            discard(place)
         finally:
             os.close(lock)
 

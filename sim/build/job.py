@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ import msgspec
 
 from sim.build.cache import Cache
 from sim.build.errors import CancelledError
+from sim.build.places import discard
 from sim.build.runner import Runner
 from sim.build.state import State, created_by, stored
 from sim.build.values import BuildMessage, BuildOptions, MessageKind, Output
@@ -28,7 +28,6 @@ from sim.images.create import layers_configuration
 from sim.images.digest import short
 from sim.images.documents import RootFs, now, rfc3339
 from sim.images.lease import Lease
-from sim.images.unpack import remove_tree
 
 __all__ = ["Job"]
 
@@ -126,11 +125,7 @@ class Job:
         try:
             yield place, upper, work
         finally:
-            parent = os.open(self.place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                remove_tree(parent, os.fsencode(place.name))
-            finally:
-                os.close(parent)
+            discard(place)
 
     def layers(self, image: Image | None) -> tuple[Path, ...]:
         """Return an image's layers, topmost first; an empty directory where there is none."""

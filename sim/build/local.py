@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fusefs import UnionFS
 from fusefs.errors import FusefsError
-from fusefs.mount import find_mount, mount
+from fusefs.mount import mount
 from fusefs.stack import Stack
 from sim.build.copying import Copy, copy
 from sim.build.networks import Network, Networks, plain_networks
@@ -33,7 +33,7 @@ from sim.runtime.etcfiles import write_etc_files
 from sim.runtime.process import Process
 from sim.runtime.spec import Bind, Limits, Namespaces, Overlay, ProcessSpec
 
-__all__ = ["GROUP", "LocalRunner", "unmount_below"]
+__all__ = ["GROUP", "LocalRunner"]
 
 #: The control group below which each RUN has its own.
 GROUP = "layerlab-build"
@@ -249,12 +249,3 @@ def _volumes(request: RunRequest) -> Iterator[tuple[str, Path]]:
                 os.chown(home, status.st_uid, status.st_gid)
                 home.chmod(stat.S_IMODE(status.st_mode))
         yield join(path), home
-
-
-def unmount_below(directory: Path) -> None:
-    """Unmount what a killed builder left mounted in its directory."""
-    for path in sorted(directory.glob("*/merged")) + sorted(directory.glob("merged")):
-        with contextlib.suppress(FusefsError):
-            found = find_mount(path)
-            if found is not None:
-                found.unmount()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from fusefs import UnionFS
 from sim.build import BuildMessage, BuildOptions, DockerfileError, LocalRunner, MessageKind, build
 from sim.images import Store, image_from_layers, import_tar
 from sim.runtime import Limits, Rlimit
+from tests.conftest import User
 from tests.sim.build.worlds import THEN, Builds, File, Files, context, failure, folder, layer_of, link, normal
 
 pytestmark = pytest.mark.usefixtures("overlayfs")
@@ -260,3 +263,28 @@ def test_a_build_with_more_layers_than_can_be_mounted(builds: Builds) -> None:
     error = failure(builds, "FROM tall\nCOPY f /f0\nCOPY f /f1\n", {"f": ""})
     assert "max depth exceeded" in str(error)
     assert normal(builds.text).count(" ---> ID") == 2
+
+
+_ORDINARY = """
+import io, sys
+from tests.dockerd import busybox_tar
+from tests.sim.build.worlds import Builds
+from sim.images import Store, import_tar
+with Store("store") as store:
+    import_tar(store, [busybox_tar()], tags=["busybox"])
+    builds = Builds(store)
+    text = "FROM busybox\\nCOPY f /d/f\\nWORKDIR /w\\nRUN rm /etc/group && echo x >/x && id -u\\nENV a=b\\n"
+    result = builds(text, {"f": "x"})
+    builds(text, {"f": "x"})
+    print(result.cached, builds.steps()[1:].count("cached"), len(store.image(result.image).layers))
+    print(list((store.root / "builds").iterdir()))
+"""
+
+
+def test_an_ordinary_user_builds(user: User, tool: Callable[[str, str], str]) -> None:
+    tool("newuidmap", "uidmap")
+    done = user.run([sys.executable, "-c", _ORDINARY])
+    if "UnsupportedError" in done.stderr or "does not let the caller" in done.stderr:
+        pytest.skip(f"needs user namespaces: {done.stderr.splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["0 4 4", "[]"]
