@@ -6,7 +6,6 @@ functions; any thread.
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -170,6 +169,8 @@ def _join(items: Any, between: str) -> str:
 
 
 def _html(*values: object) -> str:
+    import html
+
     return html.escape(sprint(values)).replace("&quot;", "&#34;").replace("&#x27;", "&#39;").replace("\0", "\ufffd")
 
 

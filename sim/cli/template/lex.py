@@ -7,7 +7,7 @@ is, after Go's text/template. Values only; any thread.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sim.cli.template.errors import SyntaxProblem
 
@@ -40,8 +40,7 @@ _INSIDE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A token.
 
     Attributes

@@ -1,31 +1,23 @@
 """What a template is made of, once it is read.
 
-Decided here and only here: the nodes, and how each is written in an error message. Frozen values; any thread.
+Decided here and only here: the nodes, and how each is written in an error message. Values; any thread.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 __all__ = ["Action", "Block", "Chain", "Command", "Constant", "Control", "Field", "Jump", "Node", "Pipe", "Text", "Use"]
 
 
-@dataclass(frozen=True)
-class Node:
-    """Something at a place of the template; `str` gives it as an error names it."""
-
-    at: int
-
-
-@dataclass(frozen=True)
-class Text(Node):
+class Text(NamedTuple):
     """What is printed as it is."""
 
+    at: int
     text: str
 
 
-@dataclass(frozen=True)
-class Constant(Node):
+class Constant(NamedTuple):
     """A number, string, `true`, `false`, `nil`, the dot, or a function by its name.
 
     Attributes
@@ -38,6 +30,7 @@ class Constant(Node):
         As in the template.
     """
 
+    at: int
     kind: str
     value: object
     written: str
@@ -47,8 +40,7 @@ class Constant(Node):
         return self.written
 
 
-@dataclass(frozen=True)
-class Field(Node):
+class Field(NamedTuple):
     """Fields of the dot, or a variable and fields of it: `.A.B`, `$x.A`.
 
     Attributes
@@ -59,6 +51,7 @@ class Field(Node):
         The fields.
     """
 
+    at: int
     variable: str
     names: tuple[str, ...]
 
@@ -67,10 +60,10 @@ class Field(Node):
         return self.variable + "".join(f".{name}" for name in self.names)
 
 
-@dataclass(frozen=True)
-class Chain(Node):
+class Chain(NamedTuple):
     """Fields of what is in parentheses: `(index . 0).A`."""
 
+    at: int
     of: Node
     names: tuple[str, ...]
 
@@ -80,10 +73,10 @@ class Chain(Node):
         return shown + "".join(f".{name}" for name in self.names)
 
 
-@dataclass(frozen=True)
-class Command(Node):
+class Command(NamedTuple):
     """A function or value, and its arguments."""
 
+    at: int
     words: tuple[Node, ...]
 
     def __str__(self) -> str:
@@ -91,8 +84,7 @@ class Command(Node):
         return " ".join(f"({word})" if isinstance(word, Pipe) else str(word) for word in self.words)
 
 
-@dataclass(frozen=True)
-class Pipe(Node):
+class Pipe(NamedTuple):
     """Commands, each with the result of the one before it as its last argument.
 
     Attributes
@@ -105,6 +97,7 @@ class Pipe(Node):
         At least one.
     """
 
+    at: int
     names: tuple[str, ...]
     assigns: bool
     commands: tuple[Command, ...]
@@ -115,10 +108,10 @@ class Pipe(Node):
         return names + " | ".join(str(command) for command in self.commands)
 
 
-@dataclass(frozen=True)
-class Action(Node):
+class Action(NamedTuple):
     """A pipeline whose result is printed, unless it goes to a variable."""
 
+    at: int
     pipe: Pipe
 
     def __str__(self) -> str:
@@ -126,27 +119,27 @@ class Action(Node):
         return f"{{{{{self.pipe}}}}}"
 
 
-@dataclass(frozen=True)
-class Control(Node):
+class Control(NamedTuple):
     """`if`, `with` or `range`."""
 
+    at: int
     word: str
     pipe: Pipe
     body: tuple[Node, ...]
     otherwise: tuple[Node, ...]
 
 
-@dataclass(frozen=True)
-class Jump(Node):
+class Jump(NamedTuple):
     """`break` or `continue`."""
 
+    at: int
     word: str
 
 
-@dataclass(frozen=True)
-class Use(Node):
+class Use(NamedTuple):
     """`template "name" pipe`."""
 
+    at: int
     name: str
     pipe: Pipe | None
 
@@ -155,8 +148,11 @@ class Use(Node):
         return f'{{{{template "{self.name}"{f" {self.pipe}" if self.pipe else ""}}}}}'
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """What `define` and `block` name, and the whole template."""
 
     body: tuple[Node, ...]
+
+
+#: Something at a place of the template; `str` gives it as an error names it.
+Node: TypeAlias = Text | Constant | Field | Chain | Command | Pipe | Action | Control | Jump | Use
