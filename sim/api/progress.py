@@ -21,7 +21,7 @@ def human_size(size: float) -> str:
     """Return a number of bytes as Docker writes it: four digits, units of a thousand.
 
     >>> human_size(0), human_size(1984162), human_size(999999)
-    ('0B', '1.984MB', '1MB')
+    ('0B', '1.984MB', '1000kB')
     """
     units = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
     at = 0

@@ -227,9 +227,7 @@ class Store(LayerStore):
             *values,
         )
 
-    def _image(
-        self, row: tuple[str, ...], known: dict[str, Layer] | None = None, names: _Names | None = None
-    ) -> Image:
+    def _image(self, row: tuple[str, ...], known: dict[str, Layer] | None = None, names: _Names | None = None) -> Image:
         """Make the value of an image; what is known of layers and names already need not be looked for."""
         layers = {} if known is None else known
         image, manifest, media_type, parent, number, step = row
