@@ -9,7 +9,9 @@ from sim.images import Store, file, image_from_layers, image_on, whiteout
 with tempfile.TemporaryDirectory() as place:
     store = Store(place)
     base = image_from_layers(
-        store, [store.add_entries([file("/bin/busybox", b"#" * 900_000), file("/etc/motd", "welcome\n")])], tags=["base:1"]
+        store,
+        [store.add_entries([file("/bin/busybox", b"#" * 900_000), file("/etc/motd", "welcome\n")])],
+        tags=["base:1"],
     )
     copied = image_on(store, base, [file("/srv/token", "s3cr3t\n")])
     used = image_on(store, copied, [file("/srv/config", "s3cr3t\n")])

@@ -9,7 +9,9 @@ from sim.images import Store, file, image_from_layers, image_on
 with tempfile.TemporaryDirectory() as place:
     store = Store(place)
     base = image_from_layers(
-        store, [store.add_entries([file("/bin/busybox", b"#" * 900_000), file("/etc/motd", "welcome\n")])], tags=["base:1"]
+        store,
+        [store.add_entries([file("/bin/busybox", b"#" * 900_000), file("/etc/motd", "welcome\n")])],
+        tags=["base:1"],
     )
     image_on(store, base, [file("/news", "yesterday\n")], tags=["news:yesterday"])
     image_on(store, base, [file("/news", "today\n")], tags=["news:latest"])

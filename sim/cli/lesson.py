@@ -49,6 +49,7 @@ def list_(language: Language) -> None:
     needs = {
         "fuse": Text("needs FUSE", "需要 FUSE"),
         "engine": Text("needs the engine", "需要引擎"),
+        "registry": Text("needs the engine and docker-registry", "需要引擎和 docker-registry"),
         "root": Text("needs root", "需要 root"),
     }
     for one in shelf.lessons(language):

@@ -154,7 +154,7 @@ _RULES = (
     (re.compile(r"^total \d+$"), "total #"),
     (re.compile(r"\bprocess \d+"), "process #"),
     (re.compile(r"\bmounted by (devfuse|fuse-python)\b"), "mounted by DRIVER"),
-    (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12}(?:[0-9a-f]{52})?\b"), "DIGEST"),
+    (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,64}\b"), "DIGEST"),
     (re.compile(r"\b\d+(\.\d+)? ?(ns|µs|ms|s|seconds?|minutes?|hours?)\b( ago)?"), "TIME"),
     (re.compile(r"\b(Less than a second|About an? (minute|hour))( ago)?"), "TIME"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?[+-]\d{4}| ?Z)?( UTC)?"), "DATE"),

@@ -36,7 +36,7 @@ PARTS: dict[str, Text] = {
 }
 
 #: What a lesson's commands may need of the machine.
-NEEDS = ("nothing", "fuse", "engine", "root")
+NEEDS = ("nothing", "fuse", "engine", "registry", "root")
 
 _HINT = {Language.EN: "Hint", Language.ZH: "提示"}
 _SOLUTION = {Language.EN: "Solution", Language.ZH: "解答"}

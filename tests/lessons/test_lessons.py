@@ -1,4 +1,4 @@
-"""Every lesson: its languages match, its commands print what it shows, its exercises fail first and pass when solved."""
+"""Every lesson: its languages match, its commands print what it shows, its exercises fail and pass as they should."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from sim.course.texts import Language
 from tests.sim.figures.test_pictures import TOLERANCE, difference
 
 HOME = shelf.home()
+ENGINE = ("engine", "registry")
 NUMBERS = list(shelf.numbers())
 each = pytest.mark.parametrize("number", NUMBERS)
 
 
 def need(lesson: Lesson, request: pytest.FixtureRequest) -> None:
     """Skip the test where the machine lacks what the lesson needs."""
-    wanted = {"fuse": ("fuse",), "root": ("root", "fuse"), "engine": ("root", "fuse")}
+    wanted = {"fuse": ("fuse",), "root": ("root", "fuse"), "engine": ("root", "fuse"), "registry": ("root", "fuse")}
     for fixture in wanted.get(lesson.needs, ()):
         request.getfixturevalue(fixture)
+    if lesson.needs == "registry":
+        request.getfixturevalue("tool")("docker-registry")
 
 
 def test_both_languages_have_the_same_lessons() -> None:
@@ -57,7 +60,7 @@ def test_commands_and_solutions_do_what_the_lesson_says(
     try:
         for command, printed, fits in run_commands(lesson, tmp_path):
             assert fits, f"{lesson.path}:{command.line}: {command.text!r} prints {list(printed)}"
-        assert lesson.needs == "engine" or mounts_below(tmp_path) == []
+        assert lesson.needs in ENGINE or mounts_below(tmp_path) == []
         assert run_solutions(lesson, tmp_path) == []
         engine.stop(tmp_path / "home" / f"layerlab-lesson-{number}")
         assert mounts_below(tmp_path) == []
@@ -71,7 +74,7 @@ def test_commands_and_solutions_do_what_the_lesson_says(
 @each
 def test_an_exercise_as_handed_out_fails_and_what_solves_it_here_passes(number: int, tmp_path: Path) -> None:
     lesson = shelf.lesson(number)
-    if lesson.needs == "engine":
+    if lesson.needs in ENGINE:
         pytest.skip("its state is made by its solutions, which run in the test before this one")
     place = start(number, tmp_path / "fresh", exercises.lay_out(number))
     results = exercises.check(place)
