@@ -7,6 +7,7 @@ program: its traceback goes to the log, and the client gets status 500 with its 
 from __future__ import annotations
 
 import logging
+import os
 
 import msgspec
 
@@ -60,7 +61,8 @@ def status_of(error: BaseException) -> int | None:
 def message_of(error: BaseException) -> str:
     """Return the text that a client is shown."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror.lower()
+        place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
+        return f"{place}: {error.strerror.lower()}" if place else error.strerror.lower()
     return str(error) or type(error).__name__
 
 

@@ -42,12 +42,12 @@ from sim.engine.removing import Removing
 from sim.engine.restoring import Restoring
 from sim.engine.rootfs import Rootfs
 from sim.engine.showing import inspection, list_entry
+from sim.engine.sizes import tree_size
 from sim.engine.starting import Starting
 from sim.engine.updating import Updating
 from sim.engine.watching import Watching
 from sim.images import ImagesError, Use
 from sim.images import NotFoundError as NoLayerError
-from sim.images.unpack import measure
 
 if TYPE_CHECKING:
     from sim.engine.engine import Engine
@@ -306,6 +306,6 @@ class Containers:
     def sizes(self, name: str) -> tuple[int, int]:
         """Return the bytes of a container's RW layer, and of all its layers."""
         record = self.get(name).record
-        mine = measure(self.rootfs.directory(record.id) / "upper").size
+        mine = tree_size(self.rootfs.directory(record.id) / "upper")
         layers = {diff_id: self.engine.store.layer(diff_id).size for diff_id in record.layers}
         return mine, mine + sum(layers.values())

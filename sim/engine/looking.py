@@ -19,7 +19,7 @@ import msgspec
 from fusefs import marks
 from sim.engine.container import Container
 from sim.engine.creating import merged_config
-from sim.engine.errors import BadParameterError, ConflictError
+from sim.engine.errors import BadParameterError, ConflictError, NotFoundError
 from sim.engine.images import reference_of
 from sim.engine.model import Config
 from sim.images import Image, ImagesError, Reference, commit, export
@@ -53,10 +53,16 @@ class Looking:
 
     def changes(self, name: str) -> list[Change]:
         """Return what a container changed, by path."""
-        record = self._owner.get(name).record
+        container = self._owner.get(name)
+        record = container.record
         lowers, _ = self._owner.rootfs.lowers(record)
         upper = os.fspath(self._owner.rootfs.directory(record.id) / "upper")
-        found = list(_changes(upper, [os.fspath(lower) for lower in lowers]))
+        try:
+            found = list(_changes(upper, [os.fspath(lower) for lower in lowers]))
+        except FileNotFoundError:
+            if container.gone or container.state.removing:  # meanwhile
+                raise NotFoundError(f"No such container: {name}") from None
+            raise
         return sorted(found, key=lambda each: os.fsencode(each.path))
 
     # -- export
