@@ -295,7 +295,7 @@ class _Writer:
             wanted = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
             writing = os.open(name, wanted, 0o600, dir_fd=place.fd)
             try:
-                self.size += copy_data(reading, writing, status.st_size, status.st_blocks)
+                self.size += copy_data(reading, writing, status.st_size, status.st_blocks)[0]
             finally:
                 os.close(writing)
         finally:

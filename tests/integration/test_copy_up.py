@@ -7,10 +7,11 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from fusefs import EffectKind, Options
+from fusefs import EffectKind, Operation, Options, UnionFS
 from fusefs.drivers.fusepython import LIMITS
 from tests.conftest import NOBODY
 from tests.fusefs.worlds import PAST
@@ -221,3 +222,31 @@ def test_durability_changes_nothing_that_is_seen(new_union: Callable[..., Union]
     os.close(fd)
     union.unmount()
     assert (union.upper / "file").read_bytes() == b"12"
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("kind", ["btrfs", "xfs"])
+def test_a_copy_that_shares_its_data_needs_no_sync(kind: str, tmp_path: Path, tool: Callable[[str], str]) -> None:
+    """With data shared, copy-up takes no longer for a large file than for a small one, since nothing is written."""
+    tool("losetup")
+    make, image, at = tool(f"mkfs.{kind}"), tmp_path / "image", tmp_path / "at"
+    subprocess.run(["truncate", "-s", "512M", image], check=True)
+    subprocess.run([make, "-q", image], check=True, capture_output=True)
+    at.mkdir()
+    if subprocess.run(["mount", "-o", "loop", image, at], capture_output=True, check=False).returncode:
+        pytest.skip(f"needs a kernel that mounts {kind}")
+    try:
+        for name in ("lower", "upper", "work"):
+            (at / name).mkdir()
+        (at / "lower/large").write_bytes(os.urandom(8 << 20))
+        synced: list[int] = []
+        operations: list[Operation] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", synced.append)
+            with UnionFS(lower=[at / "lower"], upper=at / "upper", work=at / "work", record=operations.append) as union:
+                union.chmod("/large", 0o600)
+        assert synced == []
+        assert [effect.size for operation in operations for effect in operation.effects if effect.origin] == [0]
+        assert (at / "upper/large").read_bytes() == (at / "lower/large").read_bytes()
+    finally:
+        subprocess.run(["umount", at], check=True)
