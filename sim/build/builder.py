@@ -299,7 +299,7 @@ class _Build:
         self._announce(stage.code)
         job.cache.begin_stage()
         base = self._base(stage)
-        state = State(base, initial_settings(base), arguments, base=base.id if base else "", name=stage.name)
+        state = State(base, initial_settings(base), arguments)
         state = self._triggers(state, stack)
         job.arrow(state)
         for command in stage.commands:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sim.build.arguments import BuildArguments
@@ -44,9 +44,6 @@ class State:
     arguments: BuildArguments
     author: str = ""
     cmd_set: bool = False
-    base: str = ""
-    name: str = ""
-    misses: list[bool] = field(default_factory=list)
 
     @property
     def identity(self) -> str:
