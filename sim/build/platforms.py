@@ -28,8 +28,8 @@ def platform_of(text: str) -> Platform:
 
     Examples
     --------
-    >>> platform_of("aarch64"), platform_of("linux/arm/v7").variant
-    (Platform(architecture='arm64', os='linux'), 'v7')
+    >>> platform_of("aarch64").architecture, platform_of("linux/arm/v7").variant
+    ('arm64', 'v7')
     """
     parts = text.lower().split("/")
     if len(parts) > 3 or not all(_PART.fullmatch(part) for part in parts):
