@@ -252,6 +252,8 @@ class Containers:
         self.closing = True
         for container in self.all():
             self.starting.cancel_restart(container)
+            if container.health is not None:
+                container.health.stop()
         if not live_restore:
             threads = [
                 threading.Thread(target=self.ending.stop_at_shutdown, args=(container,), daemon=True)

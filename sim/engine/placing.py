@@ -152,13 +152,13 @@ class Placing:
         """Make a file. Each call is a way through the kernel to whoever serves the view, so none is made in vain."""
         fd = os.open(name, _NEW, entry.mode & 0o777, dir_fd=parent)
         try:
+            made = os.fstat(fd)  # before anything is written: its attributes are known then
             for offset, part in reader.body():
                 while part:
                     done = os.pwrite(fd, part, offset)
                     part, offset = part[done:], offset + done
             if entry.extents is not None:
                 os.truncate(fd, entry.size)
-            made = os.fstat(fd)
             if (made.st_uid, made.st_gid) != (self._owner or (entry.uid, entry.gid)):
                 os.fchown(fd, *(self._owner or (entry.uid, entry.gid)))
             if stat.S_IMODE(made.st_mode) != entry.mode or entry.mode & 0o7000:

@@ -104,7 +104,8 @@ class Restoring:
         if status.code is None and status.phase in ("running", "paused"):
             self._owner.rootfs.adopt(record.id)
             container.shim = shim
-            container.become(paused=status.phase == "paused", pid=status.pid)
+            # A removal that had not come further than to say so did not take place.
+            container.become(paused=status.phase == "paused", pid=status.pid, removing=False)
             self._owner.starting.follow(container, shim)
             return
         container.shim = shim

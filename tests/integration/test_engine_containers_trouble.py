@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -279,11 +281,27 @@ def test_killed_at_any_moment_the_daemon_keeps_what_it_answered(own: Daemon) -> 
     assert "sleep 1000" not in [line.strip() for line in shown.splitlines() if "d-" in line]
 
 
+def test_a_removal_that_had_just_begun_did_not_take_place(own: Daemon) -> None:
+    client = own.client()
+    container = client.containers.run("busybox", "sleep 1000", detach=True)
+    client.close()
+    own.stop(signal.SIGKILL)
+    with contextlib.closing(sqlite3.connect(own.root / "engine.db")) as database, database:
+        (document,) = database.execute("SELECT document FROM container").fetchone()
+        record = json.loads(document)
+        record["State"]["Removing"] = True
+        database.execute("UPDATE container SET document = ?", (json.dumps(record).encode(),))
+    own.start()
+    client = own.client()
+    again = client.containers.get(container.id)
+    assert again.status == "running"
+    again.remove(force=True)
+    client.close()
+
+
 def test_a_killed_shim_is_an_end(own: Daemon) -> None:
     client = own.client()
     container = client.containers.run("busybox", "sleep 1000", detach=True)
-    import json
-
     state = json.loads((own.root / "containers" / container.id / "state.json").read_text())
     os.kill(state["shim"], signal.SIGKILL)
     assert container.wait(timeout=20)["StatusCode"] == 137
