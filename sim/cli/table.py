@@ -11,6 +11,7 @@ __all__ = ["COMMANDS", "GROUPS", "SECTIONS"]
 COMMANDS: dict[str, tuple[str, str]] = {
     # what Docker has not
     "demo": ("sim.cli.demo", "Build two images, run a container on one, and show all that happened to its layers."),
+    "base": ("sim.cli.base:base", "Give the engine a small base image, made around this machine's busybox."),
     "layers": ("sim.cli.layers", "Show an image's layers: their files, what they hide, what is wasted."),
     "why": ("sim.cli.why", "Tell which layer added, changed, copied up or deleted a path."),
     "watch": ("sim.cli.watch", "Show a container's filesystem operations as they happen."),

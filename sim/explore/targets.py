@@ -81,8 +81,9 @@ def open_target(
     Parameters
     ----------
     word
-        A file (docker-archive, OCI archive, journal), a directory (OCI layout, or one layer), directories with colons
-        between them, the topmost first, or the name or ID of a container or image.
+        The name of a container or image; a file (docker-archive, OCI archive, journal), a directory (OCI layout, or one
+        layer), or directories with colons between them, the topmost first; or the ID of a container or image. A name
+        that a file of this directory has too is the container's or image's; the file is meant by `./NAME`.
     root
         The data root in which containers and images are looked for.
     store
@@ -97,6 +98,8 @@ def open_target(
     GraphError
         There is no such thing, it means several, or it cannot be read.
     """
+    if _is_name(word, root, store):
+        return _named(word, root, store)
     path = Path(word)
     if word and path.is_file():
         return _file(path, image)
@@ -113,6 +116,25 @@ def open_target(
     if word.startswith((".", "/")):
         raise SourceError(f"{word}: there is no such file or directory")
     return _named(word, root, store)
+
+
+def _is_name(word: str, root: Path | None, store: Path | None) -> bool:
+    """Tell whether a container or an image has this very name."""
+    if not word or word.startswith((".", "/")):
+        return False
+    if root is not None and store is None and any(word == place.name for place in container_places(root)):
+        return True
+    place = store or (root / "images" if root is not None else None)
+    if place is None or not (place / "oci-layout").is_file():
+        return False
+    from sim.images import ImagesError, Reference, Store
+
+    try:
+        wanted = Reference.parse(word)
+    except ImagesError:
+        return False
+    with Store(place) as opened:
+        return wanted in opened.tags(wanted)
 
 
 def _file(path: Path, image: str | None) -> Target:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,16 +34,27 @@ def test_shell(tmp_path: Path) -> None:
     command.chmod(0o755)
     (tmp_path / "layerlab").symlink_to(command)
     script = "\n".join(code for kind, code in BLOCKS if kind == "sh").replace(THE_SUITE, "true")
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PATH": f"{command.parent}:{os.environ['PATH']}"},
-        check=False,
-    )
+    kept = {name: value for name, value in os.environ.items() if name not in ("DOCKER_HOST", "LAYERLAB_HOST")}
+    root = tmp_path / "root"
+    try:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**kept, "PATH": f"{command.parent}:{kept['PATH']}", "LAYERLAB_ROOT": os.fspath(root)},
+            check=False,
+        )
+    finally:
+        end_daemon(root)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    said = [line for line in done.stderr.splitlines() if not line.startswith("layerlab: started the daemon")]
+    assert said == []
+    assert "\nopen\n" in done.stdout, "the container's own command"
+    assert "\nC /hours\n" in done.stdout
+    assert "\nD /etc/issue\n" in done.stdout
+    assert "3 MiB" in done.stdout
+    assert (tmp_path / "cross-section.png").exists()
     # What the text says of them.
     assert "\nfrom the app\n" in done.stdout
     assert (tmp_path / "changes/motd").read_text() == "from the app\none line more\n"
@@ -56,6 +70,15 @@ def test_shell(tmp_path: Path) -> None:
         "store",
         "timeline.png",
     ]
+
+
+def end_daemon(root: Path) -> None:
+    """End the daemon that the commands have started, and wait for its end."""
+    with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
+        process = os.pidfd_open(int((root / "lock").read_text()))
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        assert select.select([process], [], [], 30)[0], "the daemon does not end"
+        os.close(process)
 
 
 def test_python(tmp_path: Path) -> None:
@@ -88,5 +111,5 @@ def test_what_you_should_see_is_what_you_see(tmp_path: Path) -> None:
 
 
 def test_links_and_pictures_are_there() -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", TEXT):
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
         assert (ROOT / target).exists(), target

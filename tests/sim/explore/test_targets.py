@@ -116,6 +116,20 @@ def test_files(root: Path, archive: Path, opened: list[Target]) -> None:
     assert open_target(str(root / "images"), image="base:1").stack.name == "base:1"
 
 
+def test_a_name_is_the_images_where_a_directory_has_it_too(
+    root: Path, tmp_path: Path, opened: list[Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build's context often has its image's name."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name in ("web", "one", "other"):
+        Path(name).mkdir()
+        (Path(name) / "file").touch()
+    for word, what in (("web", "image"), ("one", "container"), ("./web", "stack"), ("other", "stack")):
+        opened.append(open_target(word, root=root))
+        assert (word, opened[-1].what) == (word, what)
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [
