@@ -25,13 +25,14 @@ import struct
 from pathlib import Path
 
 from fusefs.journal import JournalWriter, RawRecord
+from fusefs.title import set_title
 
 __all__ = ["Scribe"]
 
 _LENGTH = struct.Struct("=I")
 _END = 0xFFFFFFFF
 _BUFFER = 1 << 20
-_NAME = b"layerlab-scribe"
+_NAME = "layerlab-scribe"
 
 
 class Scribe:
@@ -110,8 +111,7 @@ def _become_scribe(connection: socket.socket, path: Path, number: int) -> None:
             signal.signal(each, signal.SIG_IGN)  # it ends when there is nothing more to write
         _hold_nothing_but(connection.fileno())
         gc.enable()
-        with contextlib.suppress(OSError), open("/proc/self/comm", "wb", buffering=0) as name:
-            name.write(_NAME)
+        set_title(_NAME, os.fspath(path))
         _serve(connection, JournalWriter(path, number))
         status = 0
     finally:

@@ -121,7 +121,7 @@ class _Answer:
 def main() -> int:
     """Serve the mount that standard input describes; return the exit status."""
     request = Request(**json.load(sys.stdin))
-    _be_found()
+    syscalls.set_name(NAME)
     return run(request, _Answer(request.answer).say)
 
 
@@ -131,7 +131,7 @@ def preload() -> None:
 
 
 def serve_forked(request: Request, answer: int, log: int) -> int:
-    """Serve a mount in a process that was forked for it and has one thread; return the exit status.
+    """Serve a mount in a process that was forked for it, is called `NAME` and has one thread; return the exit status.
 
     Parameters
     ----------
@@ -145,13 +145,7 @@ def serve_forked(request: Request, answer: int, log: int) -> int:
     os.dup2(log, 2)
     os.close(log)
     gc.enable()  # a process that others are forked from collects nothing, to leave their pages shared
-    _be_found()
     return run(request, _Answer(answer).say)
-
-
-def _be_found() -> None:
-    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as name:
-        name.write(NAME)
 
 
 def run(request: Request, say: Callable[[str], None], watch: Record | None = None) -> int:

@@ -32,12 +32,15 @@ __all__ = [
     "fallocate",
     "file_handle",
     "filesystem_uuid",
+    "fill_memory",
     "keep_capabilities",
     "mount",
     "open_beneath",
     "release_memory",
     "rename",
+    "set_arguments_end",
     "set_filesystem_ids",
+    "set_name",
     "syncfs",
     "umount",
     "utimens",
@@ -56,6 +59,7 @@ _FICLONE = 0x40049409
 _FS_IOC_GETFSUUID = 0x80111500
 _SECBIT_NO_SETUID_FIXUP = 4
 _PR_GET_SECUREBITS, _PR_SET_SECUREBITS = 27, 28
+_PR_SET_NAME, _PR_SET_MM, _PR_SET_MM_ARG_END = 15, 35, 9
 _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 4, 8
 
 #: Number of openat2 on every architecture whose table is the generic one or x86's; from the kernel's syscall tables.
@@ -135,6 +139,11 @@ def fallocate(descriptor: int, mode: int, offset: int, length: int) -> None:
     _check(_libc.fallocate64(descriptor, mode, ctypes.c_int64(offset), ctypes.c_int64(length)))
 
 
+def set_name(name: str) -> None:
+    """Name the calling thread as `ps` shows it, at most 15 bytes (prctl(2)); a process is called as its first one."""
+    _libc.prctl(_PR_SET_NAME, name.encode()[:15] + b"\0", 0, 0, 0)
+
+
 def syncfs(descriptor: int) -> None:
     """Write everything of the filesystem that holds `descriptor` to disk (syncfs(2))."""
     _check(_libc.syncfs(descriptor))
@@ -208,6 +217,18 @@ def keep_capabilities() -> None:
     bits = _libc.prctl(_PR_GET_SECUREBITS, 0, 0, 0, 0)
     if bits >= 0:
         _libc.prctl(_PR_SET_SECUREBITS, bits | _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+
+
+def fill_memory(address: int, data: bytes) -> None:
+    """Write over memory of this process; the caller knows what is there."""
+    ctypes.memmove(address, data, len(data))
+
+
+def set_arguments_end(address: int) -> bool:
+    """Say where the arguments end that the kernel shows of this process (prctl(2)); false where it may not."""
+    where = ctypes.c_ulong(address)
+    done: int = _libc.prctl(_PR_SET_MM, ctypes.c_ulong(_PR_SET_MM_ARG_END), where, ctypes.c_ulong(0), ctypes.c_ulong(0))
+    return done == 0
 
 
 def set_filesystem_ids(uid: int, gid: int) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from fusefs.mount import start_interpreter
 from fusefs.serve import NAME, Request
-from sim.runtime import syscalls
+from fusefs.title import set_title
 from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError
 from sim.runtime.process import forked
@@ -65,7 +65,7 @@ def serve_mount(asked: MountRequest, control: Channel, descriptors: list[int]) -
 
     status = 1
     try:
-        syscalls.set_name(NAME)
+        set_title(NAME, asked.request.mountpoint)
         control.tell(("serving", os.getpid()))
         control.close()
         status = serve_forked(asked.request, descriptors[0], descriptors[1])

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from fusefs.title import set_title
 from sim.runtime import syscalls
 from sim.runtime.errors import PortError
 from sim.runtime.spec import Port
@@ -109,7 +110,7 @@ def serve_ports(listeners: list[Listener], address: str, namespaces: int) -> int
         syscalls.set_death_signal(signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(0)
-        syscalls.set_name("layerlab-ports")
+        set_title("layerlab-ports", *(f"{each.port.host_port}/{each.port.protocol}" for each in listeners))
         if namespaces >= 0:
             _join(namespaces)
         keep = {listener.socket.fileno() for listener in listeners}

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 
+from fusefs.title import forget_environment, set_title
 from sim.runtime import syscalls
 from sim.runtime.become import become
 from sim.runtime.channel import Channel
@@ -24,7 +25,8 @@ _KEPT = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGSEGV, signal.
 
 def run_as_init(spec: ProcessSpec, seccomp: bytes, channel: Channel) -> None:
     """Start the command as a child; end with its exit status, 128 + n where signal n killed it. Never returns."""
-    syscalls.set_name("layerlab-init")
+    set_title("/sbin/docker-init", "--", *spec.args)  # what the container sees as process 1 with Docker
+    forget_environment()
     syscalls.set_death_signal(signal.SIGKILL)
     passed = {number for number in signal.valid_signals() if number not in _KEPT}
     signal.pthread_sigmask(signal.SIG_BLOCK, passed | {signal.SIGCHLD})

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sim.runtime import syscalls
+from fusefs.title import set_title
 from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError
 from sim.runtime.stamp import boot, process_start
@@ -194,7 +194,7 @@ def _records(name: str, kind: int, names: Mapping[str, list[str]]) -> list[bytes
 
 def serve_names(request: ResolverRequest, control: Channel) -> None:
     """Be the server; `control` hears that it serves, or why not."""
-    syscalls.set_name("layerlab-names")
+    set_title("layerlab-names", request.directory)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         server = _Server(request)

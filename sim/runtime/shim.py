@@ -12,6 +12,7 @@ import os
 import select
 import signal
 
+from fusefs.title import set_title
 from sim.runtime import syscalls
 from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError
@@ -37,15 +38,16 @@ def serve(control: Channel) -> None:
 
         serve_mount(request, control, descriptors)
     syscalls.set_subreaper()
-    syscalls.set_name("layerlab-shim")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # the machine going down stops containers, not what minds them
     if isinstance(request, ResolverRequest):
         serve_names(request, control)
         return
     if isinstance(request, PlugRequest):
+        set_title("layerlab-plug", request.what, str(request.pid))
         serve_plug(request, control)
         return
+    set_title("layerlab-shim", request.directory or f"exec {request.target}" if request.target else "run")
     streams = (descriptors[0], descriptors[1], descriptors[2]) if descriptors else None
     world = World(request)
     try:

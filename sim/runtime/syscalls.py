@@ -55,7 +55,6 @@ __all__ = [
     "set_domain_name",
     "set_dumpable",
     "set_keep_capabilities",
-    "set_name",
     "set_no_new_privileges",
     "set_subreaper",
     "setns",
@@ -80,7 +79,7 @@ _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 428,
 _SYS_CLOSE_RANGE, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 436, 437, 442
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _CAPABILITY_VERSION_3 = 0x20080522
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NAME = 1, 4, 8, 15
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS = 1, 4, 8
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 23, 24, 36, 38
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "armv7l": 383, "i686": 354, "ppc64le": 358, "s390x": 348}
 _SECCOMP_SET_MODE_FILTER = 1
@@ -232,11 +231,6 @@ def set_death_signal(number: int) -> None:
 def set_dumpable(allowed: bool) -> None:
     """Say whether others of the same user may look into this process through /proc (prctl(2))."""
     _check(_prctl(_PR_SET_DUMPABLE, int(allowed)))
-
-
-def set_name(name: str) -> None:
-    """Name this process as `ps` shows it, at most 15 bytes (prctl(2))."""
-    _check(_prctl(_PR_SET_NAME, name.encode()[:15] + b"\0"))
 
 
 def set_domain_name(name: str) -> None:

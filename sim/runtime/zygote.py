@@ -26,6 +26,7 @@ import sys
 import threading
 from pathlib import Path
 
+from fusefs.title import room, set_title
 from sim.runtime import syscalls
 from sim.runtime.channel import Channel, pair
 from sim.runtime.errors import ContainerError
@@ -50,7 +51,7 @@ class Zygote:
         root = Path(__file__).resolve().parents[2]
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-s", "-S", "-c", _BOOT, os.fspath(root), str(theirs.fileno())],
+                [sys.executable, "-P", "-s", "-S", "-c", _BOOT, os.fspath(root), str(theirs.fileno()), room()],
                 executable=f"/proc/self/fd/{executable}",
                 pass_fds=(theirs.fileno(), executable),
                 stdin=subprocess.DEVNULL,
@@ -189,7 +190,7 @@ def main(number: int) -> None:
     os.dup2(1, 2)  # what the caller's error stream is must not be held open by a container that outlives it
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a shim ended
-    syscalls.set_name("layerlab-zygote")
+    set_title("layerlab-zygote")  # a fork shows it too until it has its own: nothing of the host's paths
     gc.disable()
     _settle()
     ready = False

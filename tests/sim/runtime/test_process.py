@@ -188,3 +188,37 @@ def test_a_shell_leaves_nothing_open_at_its_end(rootfs: Path) -> None:
         [sys.executable, "-W", "error", "-c", textwrap.dedent(script)], capture_output=True, timeout=20
     )
     assert (done.stdout, done.stderr) == (b"0\n", b"")
+
+
+def title(pid: int) -> list[str]:
+    """Return the words that `ps` shows of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+
+
+def test_init_shows_the_command_and_nothing_of_the_host(rootfs: Path) -> None:
+    script = "cat /proc/1/comm; tr '\\0' ' ' < /proc/1/cmdline; cat /proc/1/environ | wc -c"
+    result = run(rootfs, "sh", "-c", script, init=True, privileged=os.geteuid() == 0)
+    name, shown = result.stdout.decode().split("\n", 1)
+    assert name == "docker-init"
+    assert shown.startswith(f"/sbin/docker-init -- sh -c {script[:20]}")
+    assert sys.executable not in shown
+    if os.geteuid() == 0:  # another may look into no process that has come to the container from outside
+        environment = run(rootfs, "sh", "-c", "tr -d '\\0' < /proc/1/environ", init=True, privileged=True)
+        assert environment.stdout == b""
+
+
+def test_processes_on_the_host_say_what_they_are_for(rootfs: Path, tmp_path: Path) -> None:
+    with Process(ProcessSpec(args=("sleep", "100"), rootfs=rootfs)) as process:
+        process.start()
+        shim = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[1])
+        assert title(shim) == ["layerlab-shim", "run"]
+        assert title(zygote().pid) == ["layerlab-zygote"]
+
+
+def test_a_title_longer_than_its_room_is_cut(rootfs: Path) -> None:
+    with Process(ProcessSpec(args=("sh", "-c", "sleep 100", *["x" * 100] * 100), rootfs=rootfs, init=True)) as process:
+        process.start()
+        assert title(process.pid)[:5] == ["/sbin/docker-init", "--", "sh", "-c", "sleep 100"]
+        assert 1000 < len("".join(title(process.pid))) < 5000
+        environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+        assert not environment.strip(b"\0")
