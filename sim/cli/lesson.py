@@ -165,6 +165,42 @@ def reset(language: Language, number: int | None, home: Path | None) -> None:
     )
 
 
+@command.command("teach")
+@click.argument("what", type=click.Choice(["slides", "plan", "key", "otter"]))
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR", help="Where to.")
+@click.option("--lesson", "numbers", type=int, multiple=True, metavar="N", help="This lesson only; may be repeated.")
+@click.pass_obj
+def teach(language: Language, what: str, out: Path, numbers: tuple[int, ...]) -> None:
+    """Make what a teacher needs: slides, the plan, the answer key, notebooks for otter-grader.
+
+    \b
+    layerlab lesson teach slides --out slides
+    layerlab lesson --lang zh teach key --out handouts
+    """
+    from sim.course import shelf
+
+    lessons = [shelf.lesson(number, language) for number in numbers] or shelf.lessons(language)
+    out.mkdir(parents=True, exist_ok=True)
+    if what == "slides":
+        from sim.course.teaching.slides import slides
+
+        for one in lessons:
+            file = out / f"{one.number:02}-{one.name}.html"
+            file.write_text(slides(one))
+            click.echo(file)
+    elif what == "otter":
+        from sim.course.teaching import otter
+
+        for file in otter.write(lessons, out):
+            click.echo(file)
+    else:
+        from sim.course.teaching import handout
+
+        file = out / f"{what}.md"
+        file.write_text(handout.plan(lessons) if what == "plan" else handout.key(lessons))
+        click.echo(file)
+
+
 @command.command("python")
 def python() -> None:
     """Print the Python that has fuse-python: for programs of your own."""
