@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 import fusefs
 from fusefs import Level, Stack, UnionFS
-from fusefs.mount import choose_driver, find_mount
+from fusefs.mount import find_mount
 from sim.engine.errors import EngineError
 from sim.runtime import fork_mount
 from sim.runtime.syscalls import umount
@@ -62,15 +62,11 @@ class Rootfs:
         self._mounting: dict[str, threading.RLock] = {}
         # What never changes as long as a container holds its layers.
         self._stacks: dict[tuple[str, tuple[str, ...]], tuple[tuple[Path, ...], tuple[str, ...]]] = {}
-        self._driver = ""
 
     @property
     def driver(self) -> str:
         """What mounts: the setting, or the best that works here."""
-        if not self._driver:
-            chosen = self._engine.settings.storage_driver or "auto"
-            self._driver = choose_driver() if chosen == "auto" else chosen
-        return self._driver
+        return self._engine.system.storage_driver
 
     def directory(self, container: str) -> Path:
         """Return the directory of a container."""
