@@ -34,7 +34,7 @@ class Slow:
         self.started, self.go_on = threading.Event(), threading.Event()
         real = copyup.copy_data
 
-        def copy(*arguments: Any) -> int:
+        def copy(*arguments: Any) -> tuple[int, bool]:
             self.started.set()
             assert self.go_on.wait(20)
             return real(*arguments)
@@ -189,7 +189,7 @@ def test_waiting_writers_copy_once_after_a_copy_up_that_failed(fs: UnionFS, monk
     first, fail = threading.Event(), threading.Event()
     copies: list[int] = []
 
-    def copy(*arguments: Any) -> int:
+    def copy(*arguments: Any) -> tuple[int, bool]:
         copies.append(1)
         if len(copies) == 1:
             first.set()
