@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from sim.engine.container import Container
 from sim.engine.errors import EngineError
+from sim.engine.execs import ExecRequest, exec_spec
 from sim.engine.model import Config, Health, Healthcheck
 from sim.runtime import ContainerError
 from sim.runtime.log import rfc3339
@@ -83,12 +84,7 @@ class HealthCheck:
                 continue
             began = time.time_ns()
             try:
-                code, output = self._owner.engine.execs.run(
-                    self._container, self._command, timeout=(self._check.timeout or _TIMEOUT) / _SECOND
-                )
-            except TimeoutError:
-                spent = (self._check.timeout or _TIMEOUT) / _SECOND
-                code, output = -1, f"Health check exceeded timeout ({spent:g}s)".encode()
+                code, output = self._probe((self._check.timeout or _TIMEOUT) / _SECOND)
             except (ContainerError, EngineError, OSError) as error:
                 code, output = -1, str(error).encode()
             if self._stopped.is_set():
@@ -97,6 +93,16 @@ class HealthCheck:
                 self._note(code, output, began)
             except Exception:
                 _log.exception("the result of a health check is lost")
+
+    def _probe(self, timeout: float) -> tuple[int, bytes]:
+        """Run the command once; return its exit status, -1 where it took too long, and what it wrote."""
+        spec = exec_spec(self._container, ExecRequest(cmd=self._command), (0, 0))
+        probe = self._container.running_shim().probe(spec, timeout=timeout, limit=_LONGEST + 1)
+        output = probe.output if len(probe.output) <= _LONGEST else probe.output[:_LONGEST] + b"..."
+        if probe.code is not None:
+            return probe.code, output
+        said = f"Health check exceeded timeout ({timeout:g}s)".encode()
+        return -1, said + (b": " + output if output else b"")
 
     def _pause(self) -> int:
         check = self._check
@@ -108,7 +114,7 @@ class HealthCheck:
 
     def _note(self, code: int, output: bytes, began: int) -> None:
         """Keep a result, and say when the container is well or not any more."""
-        text = output[:_LONGEST].decode("utf-8", "replace")
+        text = output.decode("utf-8", "replace")
         result = {
             "Start": rfc3339(began),
             "End": rfc3339(time.time_ns()),

@@ -261,6 +261,8 @@ class MountPoint(Document, frozen=True, kw_only=True):
         Of a tmpfs, as mount(8) takes them.
     subpath
         The part of a volume that is mounted.
+    recursive
+        Whether what is mounted below a directory of the host comes along.
     """
 
     type: str
@@ -275,6 +277,7 @@ class MountPoint(Document, frozen=True, kw_only=True):
     makes: bool = False
     options: str = ""
     subpath: str = ""
+    recursive: bool = True
 
 
 class Health(Document, frozen=True, kw_only=True):

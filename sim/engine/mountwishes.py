@@ -220,6 +220,7 @@ def _bound(wish: MountWish, target: str, before: str) -> MountPoint:
         rw=not wish.read_only,
         propagation=propagation or "rprivate",
         makes=makes,
+        recursive=not (chosen and chosen.non_recursive),
     )
 
 

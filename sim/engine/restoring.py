@@ -17,7 +17,7 @@ from sim.engine.container import Container
 from sim.engine.errors import EngineError
 from sim.engine.making import NEW_VOLUMES
 from sim.runtime import Container as Shim
-from sim.runtime import ContainerError, start_zygote
+from sim.runtime import ContainerError, recover, start_zygote
 
 if TYPE_CHECKING:
     from sim.engine.containers import Containers
@@ -37,6 +37,7 @@ class Restoring:
     def restore(self) -> None:
         """Find again what a daemon before this one left, clean up after it, and start what is to be started."""
         start_zygote()  # the first start is as quick as the next then
+        self._recover()
         self._owner.rootfs.empty_trash()
         known = {container.id for container in self._owner.all()}
         for place in (self._engine.root / "containers").iterdir():
@@ -58,6 +59,18 @@ class Restoring:
         self._owner.rootfs.forget_images(images | {each.record.image for each in self._owner.all()})
         for container in self._owner.all():
             self._go_on(container)
+
+    def _recover(self) -> None:
+        """Take away what crashed shims, mounts and machines left, before anything is built on it."""
+        rootfs = self._owner.rootfs
+        ids = [container.id for container in self._owner.all()]
+        found = recover(
+            {rootfs.directory(each): rootfs.merged(each) for each in ids}, [self._engine.root / "containers"]
+        )
+        for directory in found.containers:
+            _log.warning("container %s: its shim ended before it", directory.name[:12])
+        for mountpoint in found.broken:
+            _log.warning("%s: nobody serves what is mounted here; stop its container", mountpoint)
 
     def _sweep(self, place: Path) -> None:
         """Take away what a killed daemon had half made, or half removed."""

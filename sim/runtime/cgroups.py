@@ -317,8 +317,17 @@ class ControlGroup:
                     place.parent.rmdir()
 
 
-def sweep(prefix: str = "layerlab", layout: Layout | None = None) -> list[str]:
+def sweep(prefix: str = "layerlab", layout: Layout | None = None, *, age: float = 0) -> list[str]:
     """Remove the control groups below a name that no process is in: what a machine's or a shim's death left.
+
+    Parameters
+    ----------
+    prefix
+        The name.
+    layout
+        Where control groups are; None looks.
+    age
+        Seconds that a group must have been there: another engine may have just made one, which is still empty.
 
     Returns
     -------
@@ -334,6 +343,8 @@ def sweep(prefix: str = "layerlab", layout: Layout | None = None) -> list[str]:
         for place in (root / prefix).iterdir():
             if place.is_dir():
                 with contextlib.suppress(OSError):  # somebody is in it
+                    if age and time.time() - place.stat().st_mtime < age:
+                        continue
                     place.rmdir()
                     removed.add(f"{prefix}/{place.name}")
         with contextlib.suppress(OSError):

@@ -22,6 +22,8 @@ from sim.runtime.stamp import process_start
 
 __all__ = ["Recovered", "recover"]
 
+_YOUNG = 30  #: seconds for which an empty control group may be one that another engine is about to use
+
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
@@ -86,7 +88,12 @@ def recover(
                 unmount(each.mountpoint, lazy=True)
             mounts.append(each.mountpoint)
     return Recovered(
-        tuple(lost), tuple(mounts), tuple(broken), tuple(sweep(prefix)), tuple(_rules()), tuple(_interfaces())
+        tuple(lost),
+        tuple(mounts),
+        tuple(broken),
+        tuple(sweep(prefix, age=_YOUNG)),
+        tuple(_rules()),
+        tuple(_interfaces()),
     )
 
 

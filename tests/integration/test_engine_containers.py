@@ -180,6 +180,26 @@ def test_logs_by_their_ends_and_times(client: docker.DockerClient) -> None:
         container.logs(stdout=False, stderr=False)
 
 
+def test_attaching_replays_the_log(client: docker.DockerClient) -> None:
+    container = client.containers.run("busybox", ["sh", "-c", "echo out; echo err >&2"], detach=True)
+    container.wait()
+    for _ in range(5):
+        assert sorted(container.attach(logs=True, stream=False).split()) == [b"err", b"out"]
+
+
+def test_namespaces_of_another_container_are_joined(client: docker.DockerClient) -> None:
+    client.containers.run("busybox", "sleep 1000", name="first", hostname="front", detach=True)
+    shown = client.containers.run(
+        "busybox", ["sh", "-c", "hostname; ip -o addr show eth0 | wc -l; ps -o args"], remove=True,
+        network_mode="container:first", pid_mode="container:first", ipc_mode="container:first",
+    ).decode()  # fmt: skip
+    assert shown.splitlines()[0] == "front"
+    assert "sleep 1000" in shown
+    client.containers.create("busybox", name="idle")
+    with pytest.raises(APIError, match="cannot join network of a non running container"):
+        client.containers.run("busybox", network_mode="container:idle", remove=True)
+
+
 def test_logs_are_followed_to_the_end(client: docker.DockerClient) -> None:
     container = client.containers.run(
         "busybox", ["sh", "-c", "echo first; sleep 0.3; echo second; sleep 0.2; printf third"], detach=True
@@ -272,6 +292,21 @@ def test_health(client: docker.DockerClient) -> None:
     container.exec_run("touch /well")
     until(lambda: health()["Status"] == "healthy")
     assert len(health()["Log"]) <= 5
+
+
+def test_a_health_check_that_takes_too_long_is_killed_with_its_children(client: docker.DockerClient) -> None:
+    words = "echo so far; sleep 4321 & sleep 4321; true"
+    check = {"test": ["CMD-SHELL", words], "interval": 50_000_000, "timeout": 300_000_000, "retries": 1}
+    container = client.containers.run("busybox", "sleep 100", detach=True, healthcheck=check)
+
+    def log() -> list[dict[str, Any]]:
+        container.reload()
+        return list(container.attrs["State"]["Health"]["Log"])
+
+    until(lambda: len(log()) >= 2)
+    first = log()[0]
+    assert (first["ExitCode"], first["Output"]) == (-1, "Health check exceeded timeout (0.3s): so far\n")
+    until(lambda: container.exec_run("ps").output.count(b"sleep 4321") <= 2)  # of the one that runs now, if any
 
 
 def test_limits_hold_and_can_be_changed(client: docker.DockerClient) -> None:

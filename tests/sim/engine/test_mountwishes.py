@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sim.engine import BadParameterError
-from sim.engine.model import Config, HostConfig, MountPoint, MountWish
+from sim.engine.model import BindOptions, Config, HostConfig, MountPoint, MountWish, Record
 from sim.engine.mountwishes import mount_points, parse_bind, parse_tmpfs, subdirectory
+from sim.engine.specs import mounts_of
+from sim.runtime import Bind
 
 
 @pytest.mark.parametrize(
@@ -117,3 +119,12 @@ def test_a_part_of_a_volume_never_leads_out_of_it(tmp_path: object) -> None:
     for wrong in ("out", "../..", "missing", "part/../../x"):
         with pytest.raises(EngineError):
             subdirectory(str(volume), wrong)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_is_mounted_below_a_bound_directory_stays_away_where_that_is_asked(alone: bool) -> None:
+    wish = MountWish(type="bind", source="/", target="/host", bind_options=BindOptions(non_recursive=alone))
+    (point,) = mount_points(Config(), HostConfig(mounts=(wish,)), none)
+    (bind,) = mounts_of(Record(id="1", name="", created=0, image="", mounts=(point,)))
+    assert isinstance(bind, Bind)
+    assert bind.recursive is not alone

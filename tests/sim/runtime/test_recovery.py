@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -176,6 +177,9 @@ def test_control_groups_rules_and_interfaces(begin: Any, tmp_path: Path) -> None
         gone(pid)
         subprocess.run(["nft", "add", "table", "ip", f"layerlab_{name}"], check=True)  # as if it had not been cleaned
         groups[0].mkdir(parents=True)
+        os.utime(groups[0], (0, 0))  # one that was just made may be another engine's, and is left
+        young = groups[0].with_name(f"{groups[0].name}-young")
+        young.mkdir()
         (one.directory / "state.json").write_text(json.dumps(state | {"code": 137, "cgroups": {}, "published": ""}))
         netlink.delete_link("lltest7")
         found = recover({one.directory: one.mounted.mountpoint}, [tmp_path / "roots"], prefix="lltest")
@@ -183,6 +187,9 @@ def test_control_groups_rules_and_interfaces(begin: Any, tmp_path: Path) -> None
         assert {"lltest7", name.removeprefix("ports_")} <= set(found.rules)
         assert found.groups == (f"lltest/{groups[0].name}",)
         assert not groups[0].exists()
+        young.rmdir()
+        with contextlib.suppress(OSError):
+            young.parent.rmdir()
         os.close(namespace)
     finally:
         delete_bridge(bridge)
