@@ -56,6 +56,8 @@ class Track:
         Does what the solutions do, in this process: no mount, no privilege.
     checks
         By the exercises' numbers, in order.
+    costly
+        Whether its state or its checks take seconds; tests then go through it once only.
     """
 
     lesson: int
@@ -63,6 +65,7 @@ class Track:
     prepare: Callable[[Path], tuple[str, ...]]
     solve: Callable[[Path], None]
     checks: Mapping[str, Check]
+    costly: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,4 +81,11 @@ def _victim(bench: Bench) -> Text:
     )
 
 
-TRACK = Track(1, None, _prepare, lambda home: run_solutions_of(1, home), {"1.1": _ship, "1.2": _small, "1.3": _victim})
+TRACK = Track(
+    1,
+    None,
+    _prepare,
+    lambda home: run_solutions_of(1, home),
+    {"1.1": _ship, "1.2": _small, "1.3": _victim},
+    costly=True,
+)

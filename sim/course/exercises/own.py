@@ -56,4 +56,5 @@ TRACK = Track(
     _prepare,
     _solve,
     {"12.1": _levels("lookup", "readdir"), "12.2": _levels("whiteout", "copyup"), "12.3": _levels("rename", "opaque")},
+    costly=True,
 )

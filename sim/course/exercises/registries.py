@@ -100,4 +100,6 @@ def _by_digest(bench: Bench) -> Text:
     )
 
 
-TRACK = Track(10, 9, _prepare, lambda home: run_solutions_of(10, home), {"10.1": _pushed, "10.2": _by_digest})
+TRACK = Track(
+    10, 9, _prepare, lambda home: run_solutions_of(10, home), {"10.1": _pushed, "10.2": _by_digest}, costly=True
+)

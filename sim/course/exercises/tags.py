@@ -77,5 +77,10 @@ def _in_use(bench: Bench) -> Text:
 
 
 TRACK = Track(
-    9, 8, _prepare, lambda home: run_solutions_of(9, home), {"9.1": _untagged, "9.2": _dangling, "9.3": _in_use}
+    9,
+    8,
+    _prepare,
+    lambda home: run_solutions_of(9, home),
+    {"9.1": _untagged, "9.2": _dangling, "9.3": _in_use},
+    costly=True,
 )

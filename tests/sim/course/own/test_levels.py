@@ -31,14 +31,14 @@ def test_a_solution_is_the_next_skeleton() -> None:
 
 
 @pytest.mark.usefixtures("fuse")
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", LEVELS[::2])  # the others are tried by the next one, and by lesson 12
 def test_a_solution_passes_its_level_and_not_yet_the_next(level: str, tmp_path: Path) -> None:
     following = LEVELS[LEVELS.index(level) + 1 :][:1]
     file = tmp_path / "union.py"
     file.write_text(solution(level))
     report = grade([sys.executable, str(file), "LOWER", "UPPER", "WORK", "MNT"], levels=[level, *following])
     assert report.levels[level] == (POINTS[level], POINTS[level]), [test.said for test in report.tests]
-    for other in following:  # its skeleton is this solution
+    for other in following:  # this solution is its skeleton
         assert report.levels[other][0] <= POINTS[other] / 2
 
 
