@@ -7,8 +7,12 @@ attached is noted before the answer's head is sent, and gets the container's str
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import select
 import socket
+import struct
+import termios
+import time
 from typing import TYPE_CHECKING
 
 from sim.api.exchange import Answer, Request, Upgraded
@@ -60,6 +64,7 @@ def register(router: Router, engine: Engine) -> None:
 
         def take(client: socket.socket, rest: bytes) -> None:
             if replay:
+                _settle(client)
                 wanted = [name for name, given in streams.items() if given]
                 for piece in containers.logs.wish(container.id, wanted).pieces():
                     client.sendall(piece)
@@ -88,6 +93,15 @@ def _check(container: Container) -> None:
         raise ConflictError(
             f"Container {container.id} is restarting, wait until the container is running before attach."
         )
+
+
+def _settle(client: socket.socket) -> None:
+    """Wait, a moment at most, until the client has taken the answer's head: docker-py loses what comes with it."""
+    for _ in range(100):
+        waiting = struct.unpack("=i", fcntl.ioctl(client.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+        if not waiting:
+            return
+        time.sleep(0.002)
 
 
 def _wait(client: socket.socket, pending: PendingStream) -> socket.socket | None:

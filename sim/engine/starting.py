@@ -148,6 +148,7 @@ class Starting:
             each.give_up()
 
     def _launch(self, container: Container, undo: contextlib.ExitStack) -> Shim:
+        self._take_name(container)
         record = container.record
         namespaces = self._joined(record)
         for point in record.mounts:
@@ -179,6 +180,15 @@ class Starting:
     def log_path(self, container: str) -> Path:
         """Return where a container's output is kept."""
         return self._owner.rootfs.directory(container) / f"{container}-json.log"
+
+    def _take_name(self, container: Container) -> None:
+        """Give a container the host name of the one whose network it joins."""
+        config = container.record.config
+        joined = joined_container(container.record.host_config.network_mode)
+        if joined and not config.hostname:
+            with contextlib.suppress(NotFoundError):  # that it is not there is told where it is joined
+                other = self._owner.get(joined).record.config
+                container.save(config=replace(config, hostname=other.hostname, domainname=other.domainname))
 
     def _joined(self, record: Record) -> dict[str, str]:
         """Return the files of the namespaces that a container joins."""
