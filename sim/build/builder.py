@@ -397,7 +397,7 @@ class _Build:
         hit = job.probe(changed, line)
         if hit is not None:
             return hit
-        job.container()
+        job.container(changed, line)
         return job.commit(changed, line)
 
     def _origin(self, name: str, stack: contextlib.ExitStack) -> Source:

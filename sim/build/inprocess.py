@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Sequence
 
 from fusefs import UnionFS
-from sim.build.runner import RunRequest
+from sim.build.runner import LeftContainer, RunRequest
 from sim.build.values import BuildOptions
 from sim.images import Image, ImagesError, Progress, Reference
 
@@ -58,6 +58,9 @@ class InProcessRunner:
                 if status:
                     return status
         return 0
+
+    def leave(self, container: LeftContainer) -> None:
+        """Keep nothing: lessons without processes have no containers; see `Runner`."""
 
     def pull(self, reference: Reference, options: BuildOptions, tell: Callable[[Progress], object]) -> Image:
         """Refuse: a lesson has its images; see `Runner`."""

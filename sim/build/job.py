@@ -19,7 +19,7 @@ import msgspec
 from sim.build.cache import Cache
 from sim.build.errors import CancelledError
 from sim.build.places import discard
-from sim.build.runner import Runner
+from sim.build.runner import LeftContainer, Runner
 from sim.build.state import State, created_by, stored
 from sim.build.values import BuildMessage, BuildOptions, MessageKind, Output
 from sim.images import Configuration, History, Image, Layer, Store, architecture
@@ -66,7 +66,7 @@ class Job:
         self.cache = cache
         self.epoch = epoch
         self.escape = escape
-        self.containers: list[str] = []
+        self._containers: dict[str, LeftContainer] = {}
         self._decoders: dict[int, codecs.IncrementalDecoder] = {}
 
     # -- telling
@@ -99,19 +99,33 @@ class Job:
 
     # -- containers
 
-    def container(self) -> str:
+    def container(self, state: State, command: Sequence[str]) -> str:
         """Begin an intermediate container; return its ID."""
         identity = secrets.token_hex(32)
-        self.containers.append(identity)
+        settings = {**state.settings, "Cmd": list(command), "Entrypoint": None}
+        self._containers[identity] = LeftContainer(identity, state.identity, settings)
         self.tell(f" ---> Running in {identity[:12]}\n")
         return identity
 
+    def ended(self, identity: str, code: int, started: int, upper: Path) -> None:
+        """Note that the process of an intermediate container ended; it is kept with what that wrote, if it stays."""
+        self._containers[identity] = replace(
+            self._containers[identity], code=code, started=started, finished=time.time_ns(), upper=upper
+        )
+        if not self._removes(failed=code != 0):
+            self.runner.leave(self._containers.pop(identity))
+
     def remove_containers(self, *, failed: bool) -> None:
         """Remove the intermediate containers of a step, as the options say."""
-        if self.options.forcerm or (self.options.rm and not failed):
-            for identity in self.containers:
-                self.tell(f"Removing intermediate container {identity[:12]}\n")
-        self.containers.clear()
+        for container in self._containers.values():
+            if self._removes(failed=failed):
+                self.tell(f"Removing intermediate container {container.identity[:12]}\n")
+            elif not self.cancelled():
+                self.runner.leave(replace(container, upper=None))
+        self._containers.clear()
+
+    def _removes(self, *, failed: bool) -> bool:
+        return self.options.forcerm or (self.options.rm and not failed)
 
     @contextlib.contextmanager
     def directories(self) -> Iterator[tuple[Path, Path, Path]]:

@@ -23,7 +23,7 @@ from sim.build.copying import Copy, copy
 from sim.build.networks import Network, Networks, plain_networks
 from sim.build.paths import join, resolve, status_of
 from sim.build.platforms import platform_of
-from sim.build.runner import RunRequest
+from sim.build.runner import LeftContainer, RunRequest
 from sim.build.source import Found, Source
 from sim.build.untar import make_directories
 from sim.build.values import BuildOptions
@@ -109,6 +109,9 @@ class LocalRunner:
                 spec = self._spec(request, root, network, (*etc, *binds))
                 with Process(spec) as process:
                     return self._attend(process, request.identity, write, cancelled)
+
+    def leave(self, container: LeftContainer) -> None:
+        """Keep nothing: there are no containers here beside those of builds; see `Runner`."""
 
     def pull(self, reference: Reference, options: BuildOptions, tell: Callable[[Progress], object]) -> Image:
         """Fetch an image; see `Runner`."""

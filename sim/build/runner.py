@@ -6,15 +6,15 @@ that an engine gives its own settings.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sim.build.values import BuildOptions
 from sim.images import Image, Progress, Reference
 
-__all__ = ["RunRequest", "Runner"]
+__all__ = ["LeftContainer", "RunRequest", "Runner"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,35 @@ class RunRequest:
     options: BuildOptions = field(default_factory=BuildOptions)
 
 
+@dataclass(frozen=True, slots=True)
+class LeftContainer:
+    """An intermediate container that a build leaves, since it failed in it or was asked to.
+
+    Attributes
+    ----------
+    identity
+        64 hexadecimal digits.
+    image
+        ID of the image that it is of; empty for none.
+    settings
+        Of that image, with the command of the step.
+    started, finished
+        When its process ran, in nanoseconds since the epoch; 0 where it had none.
+    code
+        Exit status of that.
+    upper
+        Its RW layer, which the builder removes or uses; None where nothing was written.
+    """
+
+    identity: str
+    image: str
+    settings: Mapping[str, Any]
+    started: int = 0
+    finished: int = 0
+    code: int = 0
+    upper: Path | None = None
+
+
 class Runner(Protocol):
     """Runs processes and fetches images for a build; any thread may call."""
 
@@ -73,6 +102,10 @@ class Runner(Protocol):
         ContainerError
             It could not be started.
         """
+        ...
+
+    def leave(self, container: LeftContainer) -> None:
+        """Keep an intermediate container, where there are containers beside those of builds."""
         ...
 
     def pull(self, reference: Reference, options: BuildOptions, tell: Callable[[Progress], object]) -> Image:

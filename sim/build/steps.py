@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +64,7 @@ def run(job: Job, state: State, command: Run) -> State:
     hit = job.probe(state, saved)
     if hit is not None:
         return hit
-    identity = job.container()
+    identity = job.container(state, words)
     with job.directories() as (place, upper, work):
         request = RunRequest(
             identity=identity,
@@ -79,12 +80,14 @@ def run(job: Job, state: State, command: Run) -> State:
             files=files,
             options=job.options,
         )
+        started = time.time_ns()
         try:
             code = job.runner.run(request, job.tell_output, job.cancelled)
         except ContainerError as error:
             raise BuildError(str(error)) from None
         job.end_output()
         job.check()
+        job.ended(identity, code, started, upper)
         if code != 0:
             raise CommandFailedError(f"The command '{' '.join(words)}' returned a non-zero code: {code}", code)
         return job.commit(state, saved, job.keep(upper))
@@ -125,7 +128,7 @@ def workdir(job: Job, state: State, command: Workdir) -> State:
     hit = job.probe(state, line)
     if hit is not None:
         return hit
-    job.container()
+    job.container(state, line)
     with job.directories() as (_, upper, work):
         with UnionFS(job.layers(state.image), upper, work) as tree:
             try:

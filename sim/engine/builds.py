@@ -18,9 +18,10 @@ from sim.build.errors import BuildError
 from sim.build.local import LocalRunner
 from sim.build.networks import Network
 from sim.build.parser import end_parser
+from sim.build.runner import LeftContainer
 from sim.build.values import BuildOptions, BuildResult, Output
 from sim.engine.errors import EngineError
-from sim.images import Image, Progress, Reference
+from sim.images import Image, ImagesError, Progress, Reference
 
 if TYPE_CHECKING:
     from sim.engine.engine import Engine
@@ -107,6 +108,13 @@ class _Runner(LocalRunner):
             cgroup="layerlab" if os.geteuid() == 0 else "",
         )
         self._engine = engine
+
+    def leave(self, container: LeftContainer) -> None:
+        """Let an intermediate container be one of the engine's, which `ps -a` lists and `prune` removes."""
+        try:
+            self._engine.containers.making.take_over(container)
+        except (EngineError, ImagesError, OSError) as error:
+            _log.warning("the intermediate container %s is not kept: %s", container.identity[:12], error)
 
     def pull(self, reference: Reference, options: BuildOptions, tell: Callable[[Progress], object]) -> Image:
         """Fetch an image, as who the client is at its registry."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +28,17 @@ from sim.engine.creating import (
     warnings_for,
 )
 from sim.engine.errors import BadParameterError, EngineError, NotFoundError
-from sim.engine.model import ContainerRequest, HostConfig, MountPoint, Record
+from sim.engine.model import Config, ContainerRequest, HostConfig, MountPoint, Record, State
 from sim.engine.mountwishes import mount_points, volume_labels
 from sim.engine.names import check_name
 from sim.engine.portspecs import port_wishes
+from sim.engine.reading import read
 from sim.engine.volumes import ANONYMOUS
 from sim.images import Image
 from sim.runtime.syscalls import open_in
 
 if TYPE_CHECKING:
+    from sim.build.runner import LeftContainer
     from sim.engine.containers import Containers
 
 __all__ = ["NEW_VOLUMES", "Created", "Making"]
@@ -108,6 +111,43 @@ class Making:
             undo.pop_all()
         self._owner.tell(container, "create")
         return Created(identity, warnings_for(host))
+
+    def take_over(self, left: LeftContainer) -> None:
+        """Make a container of what a build leaves; it ended, or was never started."""
+        image = self._engine.images.get(left.image) if left.image else None
+        config = replace(read(dict(left.settings), Config, "container.Config"), image=left.image)
+        host = settled_host(HostConfig(), config, self._engine.settings)
+        path, *args = command_of(config)
+        record = Record(
+            id=left.identity,
+            name="",
+            created=left.started or time.time_ns(),
+            image=left.image,
+            layers=image.diff_ids if image else (),
+            driver=self._owner.rootfs.driver,
+            path=path,
+            args=tuple(args),
+            config=settled_hostname(config, host, left.identity),
+            host_config=host,
+            networks=network_wishes(ContainerRequest(), host),
+            state=State(started=left.started, finished=left.finished, exit_code=left.code),
+        )
+        with self._owner.reserved(record) as record, contextlib.ExitStack() as undo:
+            undo.callback(self._discard, left.identity)
+            self._make(record, image)
+            if left.upper is not None:
+                upper = self._owner.rootfs.directory(left.identity) / "upper"
+                # As for volumes: hard links, holes, devices, attributes are kept; it follows no symlink.
+                done = subprocess.run(
+                    ["cp", "-a", "--", f"{left.upper}/.", f"{upper}/"], capture_output=True, check=False
+                )
+                if done.returncode:
+                    raise EngineError(f"cannot copy what it wrote: {done.stderr.decode(errors='replace').strip()}")
+            self._owner.write_config(record)
+            container = Container(self._owner, record)
+            self._owner.insert(container)
+            undo.pop_all()
+        self._owner.tell(container, "create")
 
     def _mounts_of(self, name: str) -> tuple[MountPoint, ...]:
         try:
