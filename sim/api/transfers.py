@@ -17,7 +17,7 @@ from sim.api.exchange import Answer, ClientGoneError, Request, Streamed, Write, 
 from sim.api.progress import error_line, progress_line
 from sim.engine.errors import BadParameterError, CancelledError, EngineError
 from sim.engine.filters import Filters
-from sim.images.errors import AuthenticationError
+from sim.images.errors import AuthenticationError, ContentError
 from sim.images.progress import Listener, Progress, Stage
 
 if TYPE_CHECKING:
@@ -158,7 +158,11 @@ def register(router: Router, engine: Engine) -> None:
         quiet = request.flag("quiet", default=True)
 
         def work(line: Callable[[Mapping[str, Any]], None], cancelled: threading.Event) -> None:
-            engine.images.load(_body(request, cancelled), _loading(line, quiet))
+            try:
+                engine.images.load(_body(request, cancelled), _loading(line, quiet))
+            except ContentError as error:
+                # As Docker does: the answer has begun with the first byte of the archive.
+                line(error_line(f"Error processing tar file: {error}"))
 
         return lines_answer(request, work)
 

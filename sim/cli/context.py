@@ -155,6 +155,8 @@ def tar_pieces(
         full = os.path.join(top, path)
         try:
             member = known.gettarinfo(full, (names or {}).get(path, path))
+            # Names of this machine's users count for the engine's cache, and the docker command sends none.
+            member.uname = member.gname = ""
             if member is None:  # a socket
                 continue
             member.mtime = int(member.mtime)

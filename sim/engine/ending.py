@@ -184,12 +184,15 @@ class Ending:
             with contextlib.suppress(ContainerError, OSError):
                 shim.unpause()
         if container.wait_stopped(patience if patience >= 0 else None):
-            return
+            with container.lock:  # its end is told before its stop, and what follows the end is done
+                return
         self._signal(container, shim, signal.SIGKILL)
         if not container.wait_stopped(30):
             raise EngineError(
                 f"cannot stop container: {container.id}: tried to kill container, but did not receive an exit event"
             )
+        with container.lock:
+            pass
 
     def _was_restarting(self, container: Container) -> bool:
         """End the waiting of a container for its next start; tell whether it was that."""

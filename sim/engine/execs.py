@@ -128,7 +128,7 @@ class Execs:
         if not wish.cmd:
             raise BadParameterError("No exec command specified")
         check_config(Config(env=wish.env))
-        self._check(container)
+        self._check(container, name)
         made = Exec(container, wish)
         with self._lock:
             self._prune()
@@ -137,11 +137,12 @@ class Execs:
         self._tell(made, f"exec_create: {made.command}")
         return made
 
-    def _check(self, container: Container) -> None:
+    def _check(self, container: Container, name: str) -> None:
+        """Refuse what cannot be done in a container now, which is called as whoever asks calls it."""
         if container.state.restarting:
             raise ConflictError(f"Container {container.id} is restarting, wait until the container is running")
         if container.state.paused:
-            raise ConflictError(f"Container {container.id} is paused, unpause the container before exec")
+            raise ConflictError(f"Container {name} is paused, unpause the container before exec")
         container.running_shim()
 
     def _prune(self) -> None:
@@ -192,7 +193,7 @@ class Execs:
             if made.started:
                 state = "has already run" if made.code is not None else "is already running"
                 raise ConflictError(f"Error: Exec command {made.id} {state}")
-            self._check(made.container)
+            self._check(made.container, made.container.id)
             made.started = True
         return made
 
@@ -271,22 +272,6 @@ class Execs:
         if process is not None and process.terminal >= 0:
             with contextlib.suppress(OSError):
                 resize(process.terminal, rows, columns)
-
-    def run(self, container: Container, command: tuple[str, ...], *, timeout: float) -> tuple[int, bytes]:
-        """Run a command in a container and return its exit status and what it wrote.
-
-        Raises
-        ------
-        TimeoutError
-            It was killed since it took too long.
-        ContainerError, EngineError
-            It could not be run.
-        """
-        wish = ExecRequest(cmd=command, attach_stdout=True, attach_stderr=True)
-        spec = exec_spec(container, wish, (0, 0))
-        with container.running_shim().execution(spec) as process:
-            result = process.run(capture=True, input=b"", timeout=timeout)
-        return result.code, result.stdout + result.stderr
 
     def inspect(self, made: Exec) -> dict[str, Any]:
         """Return an exec as the API shows it."""

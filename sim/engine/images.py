@@ -169,8 +169,12 @@ class Images:
             It is of none.
         """
         for name in names:
-            if not self._is_repository(name):
+            if self._is_repository(name):
+                continue
+            try:
                 self.get(name)
+            except NotFoundError:
+                raise NotFoundError(f"No such image: {name}") from None
 
     def _is_repository(self, name: str) -> bool:
         try:

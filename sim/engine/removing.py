@@ -132,7 +132,7 @@ class Removing:
             raise BadParameterError("more than one until filter specified")
         before = moment(filters["until"][0]) if "until" in filters else None
         removed, reclaimed = [], 0
-        for container in self._owner.all():
+        for container in reversed(self._owner.all()):
             labels = container.record.labels
             if (
                 container.state.running

@@ -144,17 +144,19 @@ class Transfers:
         reference = reference_of(f"{name}:{tag}" if tag else name, default_tag="")
         if reference.digest:
             raise BadParameterError("cannot push a digest reference")
-        tags = [reference] if reference.tag else self._store.tags(reference)
-        if not tags:
+        known = self._store.tags(reference)
+        tags = [reference] if reference.tag else known
+        if not known or not tags:
+            # After the first line, as Docker does it: the command prints that line, and this as its last.
+            tell(Progress(Stage.STATUS, text=f"The push refers to repository [{reference.repository}]"))
             raise NotFoundError(f"An image does not exist locally with the tag: {reference.familiar_repository}")
         registries = self.registries(credentials)
         for each in tags:
             try:
                 image = self._store.image(each)
             except ImagesError:
-                raise NotFoundError(
-                    f"An image does not exist locally with the tag: {each.familiar_repository}"
-                ) from None
+                tell(Progress(Stage.STATUS, text=f"The push refers to repository [{each.repository}]"))
+                raise NotFoundError(f"tag does not exist: {each.familiar}") from None
             with _worded():
                 pushed = push(self._store, each, registries, tell=_interruptible(tell, cancelled))
             self._engine.images.tell("push", image.id, each.familiar_repository, actor=each.familiar)
@@ -221,11 +223,11 @@ class Transfers:
         address = url if "://" in url else f"http://{url}"
         if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).netloc:
             raise BadParameterError(f"{url}: only http:// and https:// can be imported from")
-        tell(Progress(Stage.STATUS, text=f"Downloading from {address}"))
         try:
             with httpx.Client(timeout=30, follow_redirects=True) as client, client.stream("GET", address) as response:
                 if response.status_code != 200:
                     raise EngineError(f"got HTTP status code >= 400: {response.status_code} {response.reason_phrase}")
+                tell(Progress(Stage.STATUS, text=f"Downloading from {address}"))
                 total = int(response.headers.get("content-length") or 0)
                 done = 0
                 for chunk in response.iter_bytes():
@@ -233,7 +235,12 @@ class Transfers:
                     tell(Progress(Stage.DOWNLOADING, "", done, total))
                     yield chunk
         except httpx.HTTPError as error:
-            raise EngineError(f'Get "{address}": {error}') from None
+            reason = str(error)
+            if isinstance(error, httpx.ConnectError) and reason.startswith("[Errno "):
+                at = urlsplit(address)
+                port = at.port or (443 if at.scheme == "https" else 80)
+                reason = f"dial tcp {at.hostname}:{port}: connect: {reason.partition('] ')[2].lower()}"
+            raise EngineError(f'Get "{address}": {reason}') from None
 
     # -- what registries know
 

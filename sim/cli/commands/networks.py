@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -144,14 +145,13 @@ def _addresses(call: Call) -> list[dict[str, Any]]:
     if len(subnets) < len(ranges) or len(subnets) < len(gateways):
         raise Failure("every ip-range or gateway must have a corresponding subnet")
     found: list[dict[str, Any]] = []
-    networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+    networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network | None] = []
     for subnet in subnets:
-        try:
+        network = None
+        with contextlib.suppress(ValueError):  # the engine says what is wrong with it
             network = ipaddress.ip_network(subnet, strict=False)
-        except ValueError:
-            raise Failure(f"invalid CIDR address: {subnet}") from None
         for other in networks:
-            if other.version == network.version and other.overlaps(network):
+            if network and other and other.version == network.version and other.overlaps(network):
                 raise Failure("multiple overlapping subnet configuration is not supported")
         networks.append(network)
         found.append({"Subnet": subnet})
@@ -162,7 +162,7 @@ def _addresses(call: Call) -> list[dict[str, Any]]:
         except ValueError:
             raise Failure(f"invalid CIDR address: {text}") from None
         for network, entry in zip(networks, found, strict=True):
-            if address in network:
+            if network and address in network:
                 if key and key in entry:
                     raise Failure(f"cannot configure multiple {message} on the same subnet ({entry['Subnet']})")
                 return entry

@@ -43,7 +43,9 @@ def reference(text: str, *, default_tag: str = "latest") -> Reference:
         if "lowercase" in message:
             path = text.partition("@")[0]
             path = path.rpartition(":")[0] if ":" in path.rpartition("/")[2] else path
-            shown = path if "/" in path else f"library/{path}"
+            head, slash, rest = path.partition("/")
+            is_domain = bool(set(".:[") & set(head)) or head in ("localhost",) or head != head.lower()
+            shown = rest if slash and is_domain else path if slash else f"library/{path}"
             raise Failure(f"invalid reference format: repository name ({shown}) must be lowercase") from None
         raise Failure(
             "invalid reference format" if message.startswith("invalid reference format") else message

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from sim.images.digest import short
@@ -30,7 +30,7 @@ from sim.images.image import Image
 from sim.images.lease import Lease
 from sim.images.platforms import choose
 from sim.images.progress import Listener, Progress, Stage, silent
-from sim.images.reference import DEFAULT_DOMAIN, Reference
+from sim.images.reference import Reference
 from sim.images.registry.client import RegistryClient
 from sim.images.registry.endpoints import Registries
 from sim.images.store import Store
@@ -63,8 +63,12 @@ class Pulled:
     @property
     def status(self) -> str:
         """The closing line that people are shown."""
-        what = "Downloaded newer image for" if self.changed else "Image is up to date for"
-        return f"Status: {what} {self.reference.familiar}"
+        return _closing(self.reference, self.changed)
+
+
+def _closing(name: Reference, changed: bool) -> str:
+    what = "Downloaded newer image for" if changed else "Image is up to date for"
+    return f"Status: {what} {name.familiar}"
 
 
 def pull(
@@ -96,7 +100,12 @@ def pull(
         There is no image for this platform.
     """
     name = reference if isinstance(reference, Reference) else Reference.parse(reference)
-    known = registries or Registries()
+    pulled = _pull(store, name, registries or Registries(), platform, tell)
+    tell(Progress(Stage.STATUS, text=pulled.status))
+    return pulled
+
+
+def _pull(store: Store, name: Reference, known: Registries, platform: Platform | None, tell: Listener) -> Pulled:
     last: ImagesError | None = None
     with store.lease() as lease:
         for client in _clients(known, name):
@@ -158,7 +167,10 @@ def pull_all(
             except RegistryError as error:
                 last = error
                 continue
-        return [pull(store, name.with_tag(tag), known, tell=tell) for tag in tags]
+        pulled = [_pull(store, name.with_tag(tag), known, None, tell) for tag in tags]
+        changed = any(each.changed for each in pulled)
+        tell(Progress(Stage.STATUS, text=_closing(name.with_tag(""), changed)))
+        return pulled
     assert last is not None
     raise _worded(last, name)
 
@@ -192,7 +204,7 @@ class _Pull:
         target, _ = self._document(name.digest or name.tag)
         if target.media_type not in MANIFEST_TYPES | INDEX_TYPES:
             raise ContentError(f"media type {target.media_type!r}: this is no container image")
-        self._tell(Progress(Stage.STATUS, text=f"{name.tag or name.digest}: Pulling from {_shown_path(name)}"))
+        self._tell(Progress(Stage.STATUS, text=f"{name.tag or name.digest}: Pulling from {name.path}"))
 
         def read(entry: Descriptor) -> bytes:
             return self._document(entry.digest)[1]
@@ -213,9 +225,7 @@ class _Pull:
         image = store.add_manifest(plain, tags=tags, digests=[canonical], also=also)
         self._remember_source(manifest)
         self._tell(Progress(Stage.STATUS, text=f"Digest: {target.digest}"))
-        pulled = Pulled(image, name, target.digest, before != image.id)
-        self._tell(Progress(Stage.STATUS, text=pulled.status))
-        return pulled
+        return Pulled(image, name, target.digest, before != image.id)
 
     def _has(self, image: str, manifest: Manifest) -> bool:
         """Tell whether the image is here, with all that its manifest names: then nothing is told of its layers."""
@@ -363,5 +373,3 @@ def _pool(size: int, name: str) -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def _shown_path(name: Reference) -> str:
-    return name.path if name.domain == DEFAULT_DOMAIN else replace(name, tag="", digest="").familiar_repository
