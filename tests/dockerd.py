@@ -153,6 +153,13 @@ def busybox_tar(extra: Mapping[str, bytes] | None = None) -> bytes:
 @pytest.fixture(scope="session")
 def reference_engine(root: None) -> Iterator[ReferenceEngine]:
     """Start dockerd for this session; end it and take everything away afterwards."""
+    with started() as engine:
+        yield engine
+
+
+@contextlib.contextmanager
+def started() -> Iterator[ReferenceEngine]:
+    """Start dockerd; end it and take everything away afterwards."""
     for name, package in (("dockerd", "docker.io"), ("containerd", "containerd"), ("runc", "runc"), ("unshare", "")):
         if find(name) is None:
             pytest.skip(f"needs {name}; install {package or 'util-linux'}")

@@ -8,9 +8,10 @@ import json
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,9 +28,14 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def registry(
-    place: Path, *, password: bool = False, tls: tuple[Path, Path] | None = None, port: int | None = None
+    place: Path,
+    *,
+    password: bool = False,
+    tls: tuple[Path, Path] | None = None,
+    port: int | None = None,
+    inside: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Run the reference registry; gives host:port."""
+    """Run the reference registry; gives host:port. `inside` are words that start it in another network namespace."""
     place.mkdir(exist_ok=True)
     host = f"127.0.0.1:{port or free_port()}"
     lines = [
@@ -46,11 +52,18 @@ def registry(
         lines += ["auth:", "  htpasswd:", "    realm: lesson", f"    path: {place}/htpasswd"]
     (place / "config.yml").write_text("\n".join(lines) + "\n")
     with open(place / "log", "wb") as log:
-        process = subprocess.Popen(["docker-registry", "serve", place / "config.yml"], stdout=log, stderr=log)
+        serve = [*inside, "docker-registry", "serve", str(place / "config.yml")]
+        process = subprocess.Popen(serve, stdout=log, stderr=log)
     try:
         end = time.monotonic() + 20
+        knock = f"import socket; socket.create_connection(('127.0.0.1', {host[10:]}), 1)"
         while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(host[10:])), 1):
+            if (
+                subprocess.run(
+                    [*inside, sys.executable, "-c", knock], stderr=subprocess.DEVNULL, check=False
+                ).returncode
+                == 0
+            ):
                 break
             if process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError((place / "log").read_text())
