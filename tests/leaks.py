@@ -34,6 +34,9 @@ class Traces:
     def __sub__(self, before: Traces) -> Mapping[str, list[str]]:
         """Return what is here and was not there before."""
         more = {field.name: sorted(getattr(self, field.name) - getattr(before, field.name)) for field in fields(Traces)}
+        # A process that was there is the same one when it sleeps where it ran before, or calls itself something else.
+        there = {name.split()[0] for name in before.processes}
+        more["processes"] = [name for name in more["processes"] if name.split()[0] not in there]
         return {name: values for name, values in more.items() if values}
 
 
