@@ -59,7 +59,7 @@ _FICLONE = 0x40049409
 _FS_IOC_GETFSUUID = 0x80111500
 _SECBIT_NO_SETUID_FIXUP = 4
 _PR_GET_SECUREBITS, _PR_SET_SECUREBITS = 27, 28
-_PR_SET_NAME, _PR_SET_MM, _PR_SET_MM_ARG_END = 15, 35, 9
+_PR_SET_NAME, _PR_SET_MM, _PR_SET_MM_MAP = 15, 35, 14
 _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 4, 8
 
 #: Number of openat2 on every architecture whose table is the generic one or x86's; from the kernel's syscall tables.
@@ -225,9 +225,21 @@ def fill_memory(address: int, data: bytes) -> None:
 
 
 def set_arguments_end(address: int) -> bool:
-    """Say where the arguments end that the kernel shows of this process (prctl(2)); false where it may not."""
-    where = ctypes.c_ulong(address)
-    done: int = _libc.prctl(_PR_SET_MM, ctypes.c_ulong(_PR_SET_MM_ARG_END), where, ctypes.c_ulong(0), ctypes.c_ulong(0))
+    """Say where the arguments end that the kernel shows of this process (prctl(2), PR_SET_MM_MAP); false if it may not.
+
+    For a process that has one thread: the rest of its layout is told again as it is.
+    """
+    with open("/proc/self/stat", "rb") as file:
+        fields = [int(each) for each in file.read().rpartition(b")")[2].split()[1:]]
+    start_code, end_code, start_stack = fields[22:25]
+    start_data, end_data, start_brk, start_arguments, _, start_environment, end_environment = fields[41:48]
+    _libc.sbrk.restype = ctypes.c_void_p
+    brk = _libc.sbrk(ctypes.c_ssize_t(0))
+    code, heap = (start_code, end_code, start_data, end_data), (start_brk, brk, start_stack)
+    words = (*code, *heap, start_arguments, address, start_environment, end_environment, 0)
+    layout = struct.pack("=12QIi", *words, 0, -1)
+    wide = [ctypes.c_ulong(each) for each in (len(layout), 0)]
+    done: int = _libc.prctl(_PR_SET_MM, ctypes.c_ulong(_PR_SET_MM_MAP), layout, *wide)
     return done == 0
 
 
