@@ -1,4 +1,4 @@
-"""`layerlab figure`: draw a figure of a journal or of plain directories.
+"""`layerlab figure`: draw a figure of an image, a container, a store, an archive, a journal or plain directories.
 
 Decided here: which figures have a name on the command line. What they show is decided in `sim.graph.views`, how they
 look in `sim.figures`.

@@ -20,6 +20,9 @@ __all__ = ["Facts", "command", "facts"]
 
 _DIRECTORY = click.Path(path_type=Path)
 
+#: How many characters of a name the table shows; JSON has all.
+_NAME_WIDTH = 48
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -32,7 +35,8 @@ class Facts:
     role
         `rw` or `ro`.
     name, key
-        What it is called; its digest, or its directory.
+        What it is called, as in figures: the instruction that made it, where that is known; its digest, or its
+        directory.
     files, directories, others
         How many it has, marks not counted.
     bytes
@@ -61,7 +65,7 @@ class Facts:
 
 def facts(stack: LayerStack) -> list[Facts]:
     """Return what is told about each layer of a stack, the topmost first."""
-    from sim.graph import EntryType, State, columns, waste
+    from sim.graph import EntryType, State, columns, layer_title, waste
 
     shadows = [0] * len(stack.layers)
     for column in columns(stack.layers):
@@ -84,7 +88,7 @@ def facts(stack: LayerStack) -> list[Facts]:
             Facts(
                 number=stack.number(position),
                 role=layer.role.value,
-                name=layer.name,
+                name=layer_title(layer),
                 key=layer.key,
                 files=files,
                 directories=directories,
@@ -164,11 +168,12 @@ def _table(stack: LayerStack, found: list[Facts]) -> str:
     from sim.cli.show.table import lay_out
     from sim.cli.words import printable, short_name, size_words
     from sim.graph import efficiency
+    from sim.graph.stack import short_name as shorten
 
     lines = ["LAYER\tROLE\tID\tFILES\tDIRECTORIES\tSIZE\tSHADOWS\tWHITEOUTS\tOPAQUE\tWASTED\tNAME"]
     for one in found:
         identity = short_name(one.key) if one.key.startswith("sha") else "-"
-        name = printable(one.name) if one.name != one.key else ""
+        name = shorten(printable(one.name), _NAME_WIDTH) if one.name != one.key else ""
         lines.append(
             f"{one.number}\t{one.role.upper()}\t{identity}\t{one.files}\t{one.directories}\t{size_words(one.bytes)}"
             f"\t{one.shadows}\t{one.whiteouts}\t{one.opaque}\t{size_words(one.wasted)}\t{name}"

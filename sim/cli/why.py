@@ -69,13 +69,14 @@ def _now(stack: LayerStack, found: Column | None) -> dict[str, object]:
 
 
 def _lines(stack: LayerStack, path: str, events: tuple[Event, ...], found: Column | None) -> list[str]:
-    from sim.cli.words import printable, short_name, size_words
-    from sim.graph import State
+    from sim.cli.words import printable, size_words
+    from sim.graph import State, layer_title
+    from sim.graph.stack import short_name
 
     def layer(number: int) -> str:
         position = stack.position(number)
-        name = short_name(stack.layers[position].name) if position is not None else ""
-        return f"layer {number}{f' ({printable(name)})' if name else ''}"
+        name = short_name(printable(layer_title(stack.layers[position])), 48) if position is not None else ""
+        return f"layer {number}{f' ({name})' if name else ''}"
 
     lines = [f"{printable(path)} in {printable(stack.name)}"]
     for event in events:

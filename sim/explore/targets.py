@@ -1,7 +1,8 @@
 """What is explored: an image, a container, a file, or a stack of directories, found by what was typed.
 
-Decided here: in which order a word is tried. What is on disk by that path comes first, then a stack (directories with
-colons between them, the topmost first, as overlayfs takes them), then a container's name or ID, then an image's.
+Decided here: in which order a word is tried. The whole name of a container or image comes first, then what is on disk
+by that path, then a stack (directories with colons between them, the topmost first, as overlayfs takes them), then the
+ID of a container or image, or the beginning of one. What begins with `.` or `/` is a path only.
 A target and its graph belong to one thread.
 """
 

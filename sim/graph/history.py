@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fusefs.operation import Effect, EffectKind, Kind, Operation
 from sim.graph.entry import Entry, Role, parent_of
 from sim.graph.errors import NameUnknown
-from sim.graph.stack import LayerStack
+from sim.graph.stack import LayerStack, layer_title, short_name
 
 __all__ = ["Event", "history", "history_words"]
 
@@ -27,7 +27,7 @@ class Event:
     layer
         Number of the layer in which it happened.
     name
-        Name of that layer.
+        What people call that layer, as in figures.
     what
         `added`, `changed` (data), `mode changed`, `owner changed`, `type changed`, `hidden` (whiteout or opaque
         directory), `restored`, and from the journal also `copied up`, `created`, `emptied`, `written`, `resized`,
@@ -104,7 +104,8 @@ def history_words(stack: LayerStack, path: str) -> tuple[tuple[int, str], ...]:
         return ()
     found = []
     for event in events:
-        where = f"operation {event.operation}" if event.operation else f"layer {event.layer} ({event.name})"
+        where = f"layer {event.layer} ({short_name(event.name, 48)})"
+        where = f"operation {event.operation}" if event.operation else where
         size = f", {event.bytes:,} bytes" if event.bytes else ""
         detail = f" ({event.detail})" if event.detail else ""
         found.append((event.operation, f"{where}: {event.what}{detail}{size}"))
@@ -118,19 +119,19 @@ def _layers(stack: LayerStack, path: str) -> Iterator[Event]:
         layer = stack.layers[position]
         if layer.role is Role.RW and stack.replay is not None:
             return  # the journal tells more
-        number = stack.number(position)
+        number, name = stack.number(position), layer_title(layer)
         entry = layer.entries.get(path)
         hiding = _hides(layer.entries, path)
         if hiding is not None and current is not None:
-            yield Event(number, layer.name, "hidden", detail=hiding if hiding != path else "")
+            yield Event(number, name, "hidden", detail=hiding if hiding != path else "")
             current = None
         if entry is None or entry.is_whiteout:
             continue
         if current is None:
-            yield Event(number, layer.name, "restored" if ever else "added", entry.size)
+            yield Event(number, name, "restored" if ever else "added", entry.size)
         elif not (entry.is_dir and current.is_dir and _same_metadata(entry, current)):
             what, detail = _difference(current, entry)
-            yield Event(number, layer.name, what, entry.size, detail=detail)
+            yield Event(number, name, what, entry.size, detail=detail)
         current, ever = entry, True
 
 
@@ -169,7 +170,7 @@ def _difference(before: Entry, after: Entry) -> tuple[str, str]:
 
 
 def _journal(stack: LayerStack, path: str) -> Iterator[Event]:
-    name = stack.layers[0].name
+    name = layer_title(stack.layers[0])
     for operation in stack.past.changes(_MOVING, path=path):
         for effect in operation.effects:
             event = _event(operation, effect, path, name)

@@ -67,17 +67,36 @@ def test_why(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = said(capsys, "why", "etc//motd", "two").splitlines()
     assert lines == [
         "/etc/motd in two:latest",
-        "  layer 3 (base layer 1): added, 5 B",
-        "  layer 2 (one layer 2): hidden",
-        "  layer 1 (two layer 3): restored, 4 B",
-        "Now: served by layer 1 (two layer 3), file",
-        "  hidden: the whiteout of layer 2 (one layer 2), by layer 1 (two layer 3)",
-        "  hidden: that of layer 3 (base layer 1), by layer 1 (two layer 3)",
+        "  layer 3 (base step 1): added, 5 B",
+        "  layer 2 (one step 2): hidden",
+        "  layer 1 (two step 3): restored, 4 B",
+        "Now: served by layer 1 (two step 3), file",
+        "  hidden: the whiteout of layer 2 (one step 2), by layer 1 (two step 3)",
+        "  hidden: that of layer 3 (base step 1), by layer 1 (two step 3)",
     ]
     assert "Now: it does not exist for a process" in said(capsys, "why", "/etc/motd", "one")
     found = json.loads(said(capsys, "why", "/etc/motd", "one", "--json"))
     assert (found["served_by"], [event["what"] for event in found["events"]]) == (None, ["added", "hidden"])
     assert run(["why", "/nosuch", "one"]) == 1
+
+
+def test_layers_are_called_as_in_figures(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "apt-get update && apt-get install --yes build-essential && rm -r /var/lib/apt/lists"
+    with Store(root / "images") as store:
+        one = image_on(store, store.image("base"), [file("/blob", "x")], created_by=f"/bin/sh -c {long}")
+        image_on(store, one, [whiteout("/blob")], created_by="/bin/sh -c rm /blob", tags=["waste"])
+    rows = said(capsys, "layers", "waste").splitlines()
+    assert rows[1].endswith("  RUN rm /blob")
+    assert rows[2].endswith("  RUN apt-get update && a…rm -r /var/lib/apt/lists")
+    assert rows[3].endswith("  base step 1")
+    names = [layer["name"] for layer in json.loads(said(capsys, "layers", "waste", "--json"))]
+    assert names == ["RUN rm /blob", f"RUN {long}", "base step 1"]
+    assert said(capsys, "why", "/blob", "waste").splitlines()[1:3] == [
+        "  layer 2 (RUN apt-get update && a…rm -r /var/lib/apt/lists): added, 1 B",
+        "  layer 1 (RUN rm /blob): hidden",
+    ]
+    events = json.loads(said(capsys, "why", "/blob", "waste", "--json"))["events"]
+    assert [event["name"] for event in events] == [f"RUN {long}", "RUN rm /blob"]
 
 
 def test_compare(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
