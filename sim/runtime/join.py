@@ -16,7 +16,7 @@ from sim.runtime import syscalls
 from sim.runtime.become import become
 from sim.runtime.channel import Channel
 from sim.runtime.errors import NotRunningError
-from sim.runtime.maker import Launched, make, settle_streams
+from sim.runtime.maker import Launched, begin, make, settle_streams
 from sim.runtime.spec import ProcessSpec
 from sim.runtime.stamp import process_start
 from sim.runtime.terminal import open_container_terminal
@@ -65,7 +65,7 @@ def join(
     except OSError as error:
         raise NotRunningError("the container is not running") from error
     try:
-        return make(lambda channel: _enter(spec, seccomp, streams, process, target, channel), cgroups)
+        return make(lambda channel, doors: _enter(spec, seccomp, streams, process, target, channel, doors), cgroups)
     finally:
         os.close(process)
 
@@ -77,6 +77,7 @@ def _enter(
     process: int,
     target: int,
     channel: Channel,
+    doors: list[int],
 ) -> None:
     syscalls.set_dumpable(False)
     sys.meta_path.clear()
@@ -101,7 +102,7 @@ def _enter(
     if first:
         channel.send(("first", first))
         return
-    channel.receive()
+    begin(channel, doors)
     os.setsid()
     if spec.terminal:
         streams = open_container_terminal(channel, spec.terminal_size)

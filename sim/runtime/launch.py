@@ -25,7 +25,7 @@ from sim.runtime import syscalls
 from sim.runtime.become import become
 from sim.runtime.channel import Channel
 from sim.runtime.errors import UnsupportedError
-from sim.runtime.maker import Launched, Outside, make, settle_streams
+from sim.runtime.maker import Launched, Outside, begin, make, settle_streams
 from sim.runtime.netlink import configure_inside, loopback_up
 from sim.runtime.reaper import run_as_init
 from sim.runtime.rootfs import Rootfs
@@ -72,7 +72,7 @@ def launch(
     ContainerError
         Of the kind that says why it did not start. Nothing is left running then.
     """
-    return make(lambda channel: _make(spec, seccomp, streams, cgroups, channel), cgroups, outside)
+    return make(lambda channel, doors: _make(spec, seccomp, streams, cgroups, channel, doors), cgroups, outside)
 
 
 def _make(
@@ -81,6 +81,7 @@ def _make(
     streams: tuple[int, int, int] | None,
     cgroups: dict[str, str],
     channel: Channel,
+    doors: list[int],
 ) -> None:
     """Be the maker: the user and the pid namespace, and the first process in them."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -103,7 +104,7 @@ def _make(
     if first:
         channel.send(("first", first))
         return
-    channel.receive()  # the shim is this process's parent from here on
+    begin(channel, doors)
     _furnish(spec, seccomp, streams, cgroups, channel, rootfs)
 
 

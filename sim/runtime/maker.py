@@ -1,9 +1,12 @@
 """The process that makes a container's process: forked from the shim, it forks the first one in its namespaces, ends.
 
 Decided here and only here: what shim, maker and first process say to each other, and in which order. The shim is a
-subreaper, so the first process becomes its child when the maker ends. It learns the first process's number, puts it
-into its control groups, has done outside what the first process asks for, says go, and waits until the channel closes
-by the exec, or brings an error.
+subreaper, so the first process becomes its child when the maker ends. It learns the first process's number, says go,
+has done outside what the first process asks for, and waits until the channel closes by the exec, or brings an error.
+
+The first process enters its control groups by itself, through files that were opened outside. For a process that moves
+itself as a single thread the kernel does not stop all forks of the machine, which takes it up to tens of milliseconds
+(kernel 5.2, `cgroup_procs_write_start`). Only in the unified hierarchy there is no such way, and the shim does it.
 
     maker to shim           ("map",) before the first process is there; ("first", its number)
     first process to shim   ("network",) and the like, each answered by a go; ("terminal",) with the descriptor
@@ -24,10 +27,13 @@ from sim.runtime import syscalls
 from sim.runtime.channel import Channel, pair
 from sim.runtime.errors import ContainerError, by_name
 
-__all__ = ["Launched", "Outside", "make", "settle_streams"]
+__all__ = ["Launched", "Outside", "Work", "begin", "make", "settle_streams"]
 
 #: Does outside what the first process asks for: gets the word, the number of who asks, and descriptors.
 Outside = Callable[[str, int, list[int]], None]
+
+#: What the maker does, with its end of the channel and what `begin` takes.
+Work = Callable[[Channel, list[int]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +44,14 @@ class Launched:
     terminal: int
 
 
-def make(work: Callable[[Channel], None], cgroups: dict[str, str], outside: Outside | None = None) -> Launched:
+def make(work: Work, cgroups: dict[str, str], outside: Outside | None = None) -> Launched:
     """Fork the maker, and return once the first process has become the command.
 
     Parameters
     ----------
     work
-        What the maker does; it sends the messages above. The first process returns from it by the exec only.
+        What the maker does; it sends the messages above. The first process calls `begin` first of all, and returns from
+        it by the exec only.
     cgroups
         The control groups that the first process is put into before it goes on.
     outside
@@ -55,12 +62,15 @@ def make(work: Callable[[Channel], None], cgroups: dict[str, str], outside: Outs
     ContainerError
         Of the kind that says why it did not start. Nothing is left running then.
     """
+    doors = _open_groups(cgroups)
     here, there = pair()
     maker = os.fork()
     if maker == 0:
         here.close()
-        _guarded(there, lambda: work(there))
+        _guarded(there, lambda: work(there, doors))
     there.close()
+    for each in doors:
+        os.close(each)
     first, terminal = 0, -1
     try:
         while True:
@@ -74,7 +84,8 @@ def make(work: Callable[[Channel], None], cgroups: dict[str, str], outside: Outs
                 raise by_name(message[1], message[2])
             if message[0] == "first":
                 first = message[1]
-                _enter_cgroups(first, cgroups)  # takes a while, in which the maker ends
+                if "" in cgroups:
+                    _put_into(cgroups[""], first)
                 os.waitpid(maker, 0)  # from here on the first process is our child, and dies with us
                 here.send("go")
             elif message[0] == "terminal":
@@ -102,14 +113,40 @@ def make(work: Callable[[Channel], None], cgroups: dict[str, str], outside: Outs
             os.waitpid(maker, 0)
 
 
-def _enter_cgroups(pid: int, cgroups: dict[str, str]) -> None:
-    """Put a process into control groups; it alone, so that a limit of one process is one process."""
-    for path in cgroups.values():
+def begin(channel: Channel, doors: list[int]) -> None:
+    """In the first process: wait until the shim is its parent, and go into the control groups.
+
+    It alone goes, so that a limit of one process is one process.
+    """
+    channel.receive()
+    for each in doors:
         try:
-            with open(f"{path}/cgroup.procs", "w") as file:
-                file.write(str(pid))
+            os.write(each, b"0")
         except OSError as error:
-            raise ContainerError(f"cannot enter the control group {path}: {error.strerror}") from error
+            raise ContainerError(f"cannot enter a control group: {error.strerror}") from error
+        os.close(each)
+
+
+def _open_groups(cgroups: dict[str, str]) -> list[int]:
+    """Open the files by which a process moves itself into control groups; none of the unified hierarchy."""
+    doors: list[int] = []
+    try:
+        for name, path in cgroups.items():
+            if name:
+                doors.append(os.open(f"{path}/tasks", os.O_WRONLY | os.O_CLOEXEC))
+    except OSError as error:
+        for each in doors:
+            os.close(each)
+        raise ContainerError(f"cannot enter the control group {path}: {error.strerror}") from error
+    return doors
+
+
+def _put_into(path: str, pid: int) -> None:
+    try:
+        with open(f"{path}/cgroup.procs", "w") as file:
+            file.write(str(pid))
+    except OSError as error:
+        raise ContainerError(f"cannot enter the control group {path}: {error.strerror}") from error
 
 
 def _guarded(channel: Channel, work: Callable[[], None]) -> None:
