@@ -7,7 +7,6 @@ known. One thread.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import shutil
@@ -16,9 +15,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from fusefs import syscalls
 from sim.bench.errors import BenchError
 from sim.bench.files import MountedFiles
+from sim.bench.places import unmount
 from sim.bench.session import Layout, Session
 
 __all__ = ["FUSE_OVERLAYFS_BEST", "UNIONFS_BEST", "fuse_overlayfs", "program_lacks", "unionfs"]
@@ -39,7 +38,6 @@ UNIONFS_BEST = (
 #: What unionfs(8) proposes for a tree with many open files, where the process may have as many.
 _FILES = 32768
 
-_MNT_DETACH = 2
 _PATIENCE = 10.0
 
 
@@ -109,11 +107,7 @@ def _last_words(process: subprocess.Popen[str]) -> str:
 
 def _end(process: subprocess.Popen[str], point: Path) -> None:
     """Unmount and wait for the process; also where it is dead or hangs."""
-    try:
-        syscalls.umount(os.fsencode(point))
-    except OSError:
-        with contextlib.suppress(OSError):
-            syscalls.umount(os.fsencode(point), _MNT_DETACH)
+    unmount(point)
     try:
         process.wait(_PATIENCE)
     except subprocess.TimeoutExpired:

@@ -32,11 +32,11 @@ __all__ = [
     "mounts_below",
     "refuse_clones",
     "room",
+    "unmount",
 ]
 
 _PREFIX = "layerlab-bench-"
 _SBIN = ":/usr/local/sbin:/usr/sbin:/sbin"
-_MNT_DETACH = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +142,17 @@ def home(base: Path | None = None) -> Iterator[Path]:
 def clear(place: Path) -> None:
     """Unmount all that is mounted below a directory, and remove it."""
     for point in reversed(mounts_below(place)):
-        try:
-            syscalls.umount(os.fsencode(point))
-        except OSError:
-            with contextlib.suppress(OSError):
-                syscalls.umount(os.fsencode(point), _MNT_DETACH)
+        unmount(point)
     shutil.rmtree(place, ignore_errors=True)
+
+
+def unmount(point: Path) -> None:
+    """Unmount; what is still in use is taken out of the tree at once, and unmounted when it is used no more."""
+    try:
+        syscalls.umount(os.fsencode(point))
+    except OSError:
+        with contextlib.suppress(OSError):
+            syscalls.umount(os.fsencode(point), syscalls.MNT_DETACH)
 
 
 def mounts_below(place: Path) -> list[Path]:
@@ -260,11 +265,7 @@ def refuse_clones(directory: Path) -> None:
 
 def _unmount(root: Path) -> None:
     for point in (*reversed(mounts_below(root)), root):
-        try:
-            syscalls.umount(os.fsencode(point))
-        except OSError:
-            with contextlib.suppress(OSError):
-                syscalls.umount(os.fsencode(point), _MNT_DETACH)
+        unmount(point)
     with contextlib.suppress(OSError):
         root.rmdir()
 
