@@ -1,4 +1,7 @@
-"""`layerlab update`: other limits for containers that are there."""
+"""`layerlab update`: other limits for containers that are there.
+
+Decided here and only here: which flags there are, and that a limit which is not given stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 from sim.cli.commands.shared import each, say
 from sim.cli.failure import Failure
 from sim.cli.flags import Call, docker, option
-from sim.cli.run.config import restart_policy
+from sim.cli.run.config import limits, restart_policy
 
 __all__ = ["update"]
 
@@ -51,18 +54,7 @@ def update(call: Call) -> None:
     except ValueError as error:
         raise Failure(str(error)) from None
     body: dict[str, Any] = {
-        "CpuShares": call.number("cpu-shares"),
-        "Memory": call.number("memory"),
-        "NanoCpus": call.number("cpus"),
-        "BlkioWeight": call.number("blkio-weight"),
-        "CpuPeriod": call.number("cpu-period"),
-        "CpuQuota": call.number("cpu-quota"),
-        "CpuRealtimePeriod": call.number("cpu-rt-period"),
-        "CpuRealtimeRuntime": call.number("cpu-rt-runtime"),
-        "CpusetCpus": call.text("cpuset-cpus"),
-        "CpusetMems": call.text("cpuset-mems"),
-        "MemoryReservation": call.number("memory-reservation"),
-        "MemorySwap": call.number("memory-swap"),
+        **limits(call),
         "PidsLimit": call.number("pids-limit") if call.given("pids-limit") else None,
         "RestartPolicy": restart,
     }

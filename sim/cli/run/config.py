@@ -17,7 +17,7 @@ from sim.cli.run.mounts import binds, tmpfs
 from sim.cli.run.networks import endpoints
 from sim.cli.run.ports import expose, publish
 
-__all__ = ["container_config", "key_values", "read_variables", "restart_policy"]
+__all__ = ["container_config", "key_values", "limits", "read_variables", "restart_policy"]
 
 
 def read_variables(files: Iterable[str], words: Iterable[str], *, environment: bool) -> list[str]:
@@ -272,29 +272,36 @@ def _console_size(call: Call) -> list[int]:
     return [0, 0]
 
 
-def _resources(call: Call) -> dict[str, Any]:
+def limits(call: Call) -> dict[str, Any]:
+    """Return the limits that a container is made with and that can be changed while it is there."""
     return {
         "CpuShares": call.number("cpu-shares"),
         "Memory": call.number("memory"),
         "NanoCpus": call.number("cpus"),
-        "CgroupParent": call.text("cgroup-parent"),
         "BlkioWeight": call.number("blkio-weight"),
-        "BlkioWeightDevice": call.many("blkio-weight-device"),
-        "BlkioDeviceReadBps": call.many("device-read-bps"),
-        "BlkioDeviceWriteBps": call.many("device-write-bps"),
-        "BlkioDeviceReadIOps": call.many("device-read-iops"),
-        "BlkioDeviceWriteIOps": call.many("device-write-iops"),
         "CpuPeriod": call.number("cpu-period"),
         "CpuQuota": call.number("cpu-quota"),
         "CpuRealtimePeriod": call.number("cpu-rt-period"),
         "CpuRealtimeRuntime": call.number("cpu-rt-runtime"),
         "CpusetCpus": call.text("cpuset-cpus"),
         "CpusetMems": call.text("cpuset-mems"),
+        "MemoryReservation": call.number("memory-reservation"),
+        "MemorySwap": call.number("memory-swap"),
+    }
+
+
+def _resources(call: Call) -> dict[str, Any]:
+    return {
+        **limits(call),
+        "CgroupParent": call.text("cgroup-parent"),
+        "BlkioWeightDevice": call.many("blkio-weight-device"),
+        "BlkioDeviceReadBps": call.many("device-read-bps"),
+        "BlkioDeviceWriteBps": call.many("device-write-bps"),
+        "BlkioDeviceReadIOps": call.many("device-read-iops"),
+        "BlkioDeviceWriteIOps": call.many("device-write-iops"),
         "Devices": [device(word) for word in call.many("device")],
         "DeviceCgroupRules": call.many("device-cgroup-rule") or None,
         "DeviceRequests": call.many("gpus") or None,
-        "MemoryReservation": call.number("memory-reservation"),
-        "MemorySwap": call.number("memory-swap"),
         "MemorySwappiness": call.number("memory-swappiness"),
         "OomKillDisable": call.on("oom-kill-disable"),
         "PidsLimit": call.number("pids-limit"),
