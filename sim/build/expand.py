@@ -47,18 +47,15 @@ class _Words:
     def __init__(self) -> None:
         self.found: list[str] = []
         self._word = ""
-        self._begun = False
 
     def add_character(self, character: str) -> None:
         if character.isspace():
             self._end()
         else:
             self._word += character
-            self._begun = True
 
     def add_protected(self, text: str) -> None:
         self._word += text
-        self._begun = True
 
     def add_text(self, text: str) -> None:
         for character in text:

@@ -19,7 +19,6 @@ class Stage(StrEnum):
     PULLING = "Pulling fs layer"
     WAITING = "Waiting"
     DOWNLOADING = "Downloading"
-    RETRYING = "Retrying"
     VERIFYING = "Verifying Checksum"
     DOWNLOADED = "Download complete"
     EXTRACTING = "Extracting"

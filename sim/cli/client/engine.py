@@ -132,8 +132,6 @@ class Engine:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.version = ""
-        self.experimental = False
-        self.os = ""
         self._connection: http.client.HTTPConnection | None = None
         self._others: list[Engine] = []
 
@@ -161,8 +159,6 @@ class Engine:
 
     def _agree(self, answer: http.client.HTTPResponse) -> None:
         theirs = answer.getheader("Api-Version") or "1.24"
-        self.experimental = answer.getheader("Docker-Experimental") == "true"
-        self.os = answer.getheader("Ostype") or ""
         self.version = os.environ.get("DOCKER_API_VERSION") or min(theirs, NEWEST, key=_parts)
 
     def at_least(self, version: str) -> bool:

@@ -126,11 +126,6 @@ class RegistryClient:
         scope = f"repository:{repository}:pull,push,delete"
         self._session.request("DELETE", f"/v2/{repository}/manifests/{digest}", scope, good=(200, 202))
 
-    def delete_blob(self, repository: str, digest: str) -> None:
-        """Delete a blob from a repository."""
-        scope = f"repository:{repository}:pull,push,delete"
-        self._session.request("DELETE", f"/v2/{repository}/blobs/{digest}", scope, good=(200, 202))
-
     # -- lists
 
     def tags(self, repository: str) -> list[str]:
