@@ -1,4 +1,7 @@
-"""The end of a command that cannot do what was asked, told as the docker command tells it."""
+"""The end of a command that cannot do what was asked, told as the docker command tells it.
+
+Decided here: that an end has its words and its exit status. They are printed in `sim.cli.main`.
+"""
 
 from __future__ import annotations
 

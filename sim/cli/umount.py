@@ -1,4 +1,7 @@
-"""`layerlab umount`: undo a mount."""
+"""`layerlab umount`: undo a mount.
+
+Decided here: nothing but the words; how a mount ends is decided in `fusefs.mount`.
+"""
 
 from __future__ import annotations
 

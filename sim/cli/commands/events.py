@@ -1,4 +1,7 @@
-"""`layerlab events`: what happens in the engine."""
+"""`layerlab events`: what happens in the engine.
+
+Decided here and only here: how an event becomes a line, which is as the docker command has it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`layerlab logs`: what a container wrote."""
+"""`layerlab logs`: what a container wrote.
+
+Decided here and only here: that a terminal's output goes on as it is, and all other is parted into two streams.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`layerlab network ls`, `create`, `rm`, `connect`, `disconnect`."""
+"""`layerlab network ls`, `create`, `rm`, `connect`, `disconnect`.
+
+Decided here and only here: the columns, and how flags become a network's addresses and an endpoint's settings.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`layerlab volume ls`, `create`, `rm`."""
+"""`layerlab volume ls`, `create`, `rm`.
+
+Decided here and only here: the columns, and what is asked for when a volume is made.
+"""
 
 from __future__ import annotations
 
