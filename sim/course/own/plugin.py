@@ -19,7 +19,7 @@ import pytest
 
 from sim.course.own.levels import LEVELS
 from sim.course.own.pair import Pair
-from sim.course.own.submission import StoppedError
+from sim.course.own.submission import ForksError, StoppedError
 
 __all__ = ["COMMAND", "FIGURES", "PLACE", "RESULTS"]
 
@@ -96,6 +96,8 @@ def pytest_runtest_makereport(
             _write()
         if len(_results) >= _IN_A_ROW and all(one["stopped"] for one in _results[-_IN_A_ROW:]):
             item.session.shouldstop = "stopped three times in a row"
+        if call.excinfo and call.excinfo.errisinstance(ForksError):
+            item.session.shouldstop = "forks"
     return report
 
 

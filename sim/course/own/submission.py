@@ -26,7 +26,16 @@ from fusefs.syscalls import umount
 from sim.course.errors import CourseError
 from sim.course.place import mounts_below
 
-__all__ = ["ANSWER", "MOST_PROCESSES", "OUTSIDE", "StoppedError", "Submission", "kill_marked", "unmount_below"]
+__all__ = [
+    "ANSWER",
+    "MOST_PROCESSES",
+    "OUTSIDE",
+    "ForksError",
+    "StoppedError",
+    "Submission",
+    "kill_marked",
+    "unmount_below",
+]
 
 _MARK = "LAYERLAB_GRADED"
 #: Directories, with `:` between them, that nobody but a submission writes in and that have to stay empty.
@@ -48,6 +57,10 @@ T = TypeVar("T")
 
 class StoppedError(CourseError):
     """A submission was called off; the text says why."""
+
+
+class ForksError(StoppedError):
+    """A submission forks without end: it is not tried again."""
 
 
 class Submission:
@@ -147,7 +160,7 @@ class Submission:
         count = len(self._others())
         if count > MOST_PROCESSES:
             self.kill()
-            raise StoppedError(f"it forks: {count} processes; stopped")
+            raise ForksError(f"it forks: {count} processes; stopped")
 
     def call(self, what: str, function: Callable[[], T]) -> T:
         """Make a call on the mount; give up when it is not answered.
