@@ -32,6 +32,9 @@ from tests.dockerd import busybox_tar, find, started
 
 BASE = "bench:base"
 
+#: Seconds after which a command is given up, and seconds that it takes once and is not asked again.
+PATIENCE, SLOW = 120, 20
+
 #: What podman needs on machines of this kind: the limits of processes cannot be raised.
 PODMAN = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
 
@@ -47,7 +50,7 @@ class Engine:
     failed: dict[str, str] = field(default_factory=dict)
 
     def docker(
-        self, *words: str, output: int = subprocess.PIPE, stdin: bytes = b""
+        self, *words: str, output: int = subprocess.PIPE, stdin: bytes = b"", timeout: float = PATIENCE
     ) -> subprocess.CompletedProcess[bytes]:
         program = find("docker")
         if program is None:
@@ -59,6 +62,7 @@ class Engine:
             input=stdin,
             stdout=output,
             stderr=subprocess.PIPE,
+            timeout=timeout,
             check=True,
         )
 
@@ -166,13 +170,15 @@ def archive(count: int) -> bytes:
 def fill(engine: Engine, images: int, containers: int, lines: int) -> None:
     """Give an engine what is asked for later."""
     engine.docker("import", "-", BASE, stdin=busybox_tar())
-    engine.docker("load", stdin=archive(images))
+    engine.docker("load", stdin=archive(images), timeout=1800)  # podman takes minutes
     client = docker.APIClient(base_url=engine.address, version="auto", timeout=300)
     for number in range(containers):
-        client.create_container(BASE, ["true"], name=f"con{number}", network_disabled=False)
+        client.create_container(BASE, ["true"], name=f"con{number}")
     client.close()
     script = f"yes {'a line of what a program says, eighty characters long with its number':.<78} | head -n {lines}"
-    engine.docker("run", "--network", "none", "--name", "talks", BASE, "sh", "-c", script, output=subprocess.DEVNULL)
+    engine.docker(
+        "run", "--network", "none", "--name", "talks", BASE, "sh", "-c", script, output=subprocess.DEVNULL, timeout=600
+    )
     engine.docker("create", "--network", "none", "--name", "files", BASE, "true")
 
 
@@ -280,10 +286,14 @@ def main() -> None:
             why: list[str] = [""] * len(engines)
             for number in range(rounds):
                 for at, engine in enumerate(engines):
+                    if why[at] or max(found[at], default=0) > SLOW:
+                        continue
                     try:
                         found[at].append(timed(work, engine, number))
                     except subprocess.CalledProcessError as error:
-                        why[at] = error.stderr.decode(errors="replace").strip()[-60:]
+                        why[at] = error.stderr.decode(errors="replace").strip()[-60:] or "fails"
+                    except subprocess.TimeoutExpired:
+                        why[at] = f"> {PATIENCE} s"
             show(
                 title,
                 [f"{statistics.median(each) * 1000:.0f} ms" if each else why[at] for at, each in enumerate(found)],

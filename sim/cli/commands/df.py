@@ -35,6 +35,13 @@ _SUMMARY = Listing(
     ("Type", "TotalCount", "Active", "Size", "Reclaimable"),
 )
 
+#: What a template of `-v` is given: one row, with lists of rows.
+_EVERYTHING = Listing(
+    _SUMMARY.kind,
+    {"Images": "IMAGES", "Containers": "CONTAINERS", "Volumes": "VOLUMES", "BuildCache": "BUILD CACHE"},
+    (),
+)
+
 _CACHE = Listing(
     "*formatter.buildCacheContext",
     {
@@ -131,6 +138,9 @@ def df(call: Call) -> None:
     if call.on("verbose") and call.text("format") == "json":
         _verbose_json(images, containers, volumes, cache)
         return
+    if call.on("verbose"):
+        show_rows(_EVERYTHING, call.text("format"), [_everything(images, containers, volumes, cache)])
+        return
     rows = [
         _images(images, found.get("LayersSize") or 0),
         _containers(containers),
@@ -168,6 +178,17 @@ def _verbose(
         render(_CACHE, "", [_cache_row(item) for item in cache]),
     ]
     sys.stdout.write("".join(parts))
+
+
+def _everything(
+    images: Sequence[Item], containers: Sequence[Item], volumes: Sequence[Item], cache: Sequence[Item]
+) -> dict[str, object]:
+    return {
+        "Images": [IMAGES.record(row) for row in _first_names(images)],
+        "Containers": [CONTAINERS.record(row) for row in _container_rows(containers)],
+        "Volumes": [VOLUMES.record(volume_row(item)) for item in volumes],
+        "BuildCache": [_CACHE.record(_cache_row(item)) for item in cache],
+    }
 
 
 def _verbose_json(
