@@ -166,7 +166,7 @@ def show(what: str, image: str | None, store: Path | None, files: int | None, wa
 
 def _table(stack: LayerStack, found: list[Facts]) -> str:
     from sim.cli.show.table import lay_out
-    from sim.cli.words import printable, short_name, size_words
+    from sim.cli.words import count_words, printable, short_name, size_words
     from sim.graph import efficiency
     from sim.graph.stack import short_name as shorten
 
@@ -179,7 +179,7 @@ def _table(stack: LayerStack, found: list[Facts]) -> str:
             f"\t{one.shadows}\t{one.whiteouts}\t{one.opaque}\t{size_words(one.wasted)}\t{name}"
         )
     total, lost = sum(one.bytes for one in found), sum(one.wasted for one in found)
-    sums = f"{size_words(total)} in {len(found)} layers, {size_words(lost)} of it hidden"
+    sums = f"{size_words(total)} in {count_words(len(found), 'layer')}, {size_words(lost)} of it hidden"
     end = f"{sums}; {efficiency(stack):.1%} is seen\n"
     return lay_out("\n".join(lines) + "\n", least=0) + end
 

@@ -57,6 +57,7 @@ def test_layers(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ["w", "0", "/etc/motd"] in [
         line.split() for line in said(capsys, "layers", "two", "--files", "2").splitlines()
     ]
+    assert "109 B in 1 layer, 0 B of it hidden" in said(capsys, "layers", "base")
     assert run(["layers", "two", "--files", "4"]) == 1
     assert "there is no layer 4; they are 1 to 3" in capsys.readouterr().err
     assert run(["layers", "nosuch"]) == 1
