@@ -115,7 +115,7 @@ def _limits(
 
 def _judge(target: Target, limits: Limits) -> int:
     from sim.explore import judge
-    from sim.explore.words import safe
+    from sim.figures.text import safe
 
     verdict = judge(target.stack, limits)
     seen = verdict.total - verdict.wasted
@@ -134,7 +134,7 @@ def _judge(target: Target, limits: Limits) -> int:
 
 
 def _worst(verdict: Verdict, limit: int = 10) -> None:
-    from sim.explore.words import safe
+    from sim.figures.text import safe
 
     for one in verdict.worst[:limit]:
         by = "the RW layer" if one.by == 0 else f"layer {one.by}"

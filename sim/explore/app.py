@@ -21,8 +21,8 @@ from sim.explore.lines import LineList
 from sim.explore.panes import Layers, Tree, layer_label
 from sim.explore.screens import Content, Page, help_lines, history_lines, waste_lines
 from sim.explore.targets import Target
-from sim.explore.words import safe, shorten
-from sim.figures.text import bytes_text, plural
+from sim.explore.words import shorten
+from sim.figures.text import bytes_text, plural, safe
 from sim.graph import GraphError, virtual_bytes, waste
 
 __all__ = ["Explorer"]

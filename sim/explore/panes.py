@@ -14,8 +14,8 @@ from textual.message import Message
 
 from sim.explore.browser import Browser, Row
 from sim.explore.lines import LineList, Part
-from sim.explore.words import COLOURS, SIGNS, safe, shorten
-from sim.figures.text import bytes_text
+from sim.explore.words import COLOURS, SIGNS, shorten
+from sim.figures.text import bytes_text, safe
 from sim.graph import LayerStack, Role, layer_title
 
 __all__ = ["Layers", "Tree", "layer_label"]

@@ -16,8 +16,8 @@ from textual.widgets import Footer, Static
 
 from sim.explore.lines import Text
 from sim.explore.panes import layer_label
-from sim.explore.words import safe, text_lines
-from sim.figures.text import bytes_text, plural
+from sim.explore.words import text_lines
+from sim.figures.text import bytes_text, plural, safe
 from sim.graph import (
     Cell,
     EntryType,

@@ -1,37 +1,21 @@
-"""Words and colours of the explorer: names made safe to show, sizes, the letters and colours of changes.
+"""Words and colours of the explorer: paths made short, the lines of a file, the letters and colours of changes.
 
-Decided here and only here: how a name with odd characters is shown in a terminal (nothing in it may move the cursor or
+Decided here and only here: how the content of a file is shown in a terminal (nothing in it may move the cursor or
 colour the screen), and which colour goes with which letter: Okabe and Ito's, and never a colour without its letter.
 Functions only; any thread.
 """
 
 from __future__ import annotations
 
-__all__ = ["COLOURS", "SIGNS", "hex_lines", "safe", "shorten", "text_lines"]
+from sim.figures.text import safe
+
+__all__ = ["COLOURS", "SIGNS", "hex_lines", "shorten", "text_lines"]
 
 #: Colour by letter: added, modified, deleted; and for the RW layer's number.
 COLOURS = {"A": "#009e73", "M": "#e69f00", "D": "#d55e00", "RW": "#e69f00"}
 
 #: What stands behind a name, by the type of the entry.
 SIGNS = {"directory": "/", "symlink": "@", "other": "%", "whiteout": " ✕", "file": ""}
-
-
-def safe(text: str) -> str:
-    r"""Return text that can be shown: control, invisible and undecodable characters as escapes.
-
-    >>> safe("/a\nb\udcff\x1b[1m"), safe("/usr/share/日本")
-    ('/a\\x0ab\\xff\\x1b[1m', '/usr/share/日本')
-    """
-    return text if text.isprintable() else "".join(map(_safe_character, text))
-
-
-def _safe_character(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if character.isprintable():
-        return character
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def shorten(text: str, width: int) -> str:

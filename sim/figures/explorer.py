@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.figures.pages import page_of, page_text
-from sim.figures.text import bytes_text, plural
+from sim.figures.pages import page_of
+from sim.figures.text import bytes_text, plural, safe
 from sim.graph.views import Exploration, LayerView
 
 __all__ = ["explorer"]
@@ -31,14 +31,14 @@ def explorer(data: Exploration) -> str:
         for change in layer.changes:
             numbers.setdefault(change.path, len(numbers))
     document = {
-        "paths": [page_text(path) for path in numbers],
+        "paths": [safe(path) for path in numbers],
         "layers": [_layer(layer, numbers) for layer in data.layers],
         "histories": {
-            numbers[path]: [page_text(words) for words in events]
+            numbers[path]: [safe(words) for words in events]
             for path, events in data.histories.items()
             if path in numbers
         },
-        "waste": [[page_text(one.path), one.bytes, one.layer, one.by, one.cause] for one in data.waste],
+        "waste": [[safe(one.path), one.bytes, one.layer, one.by, one.cause] for one in data.waste],
     }
     seen = (data.total - data.wasted) / data.total if data.total else 1.0
     subtitle = (
@@ -52,8 +52,8 @@ def explorer(data: Exploration) -> str:
 def _layer(layer: LayerView, numbers: dict[str, int]) -> dict[str, Any]:
     return {
         "label": layer.label,
-        "name": page_text(layer.name),
-        "command": page_text(layer.command),
+        "name": safe(layer.name),
+        "command": safe(layer.command),
         "rw": layer.rw,
         "bytes": layer.bytes,
         "files": layer.files,
@@ -63,7 +63,7 @@ def _layer(layer: LayerView, numbers: dict[str, int]) -> dict[str, Any]:
                 change.what,
                 _TYPES[change.type],
                 change.bytes,
-                page_text(change.target),
+                safe(change.target),
                 int(change.opaque),
             ]
             for change in layer.changes

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.figures.pages import page_of, page_text
-from sim.figures.text import plural
+from sim.figures.pages import page_of
+from sim.figures.text import plural, safe
 from sim.graph.views import Box, OperationStep, Steps
 
 __all__ = ["stepper"]
@@ -25,12 +25,11 @@ def stepper(data: Steps) -> str:
     """
     first = data.steps[0].section
     document = {
-        "paths": [page_text(path) for path in first.paths],
-        "rows": [{"label": row.label, "name": page_text(row.name), "rw": row.rw} for row in first.rows],
+        "paths": [safe(path) for path in first.paths],
+        "rows": [{"label": row.label, "name": safe(row.name), "rw": row.rw} for row in first.rows],
         "steps": [_step(step) for step in data.steps],
         "histories": {
-            page_text(path): [[number, page_text(words)] for number, words in events]
-            for path, events in data.histories.items()
+            safe(path): [[number, safe(words)] for number, words in events] for path, events in data.histories.items()
         },
     }
     shown = len(data.steps) - 1
@@ -44,11 +43,11 @@ def stepper(data: Steps) -> str:
 def _step(step: OperationStep) -> dict[str, Any]:
     return {
         "number": step.number,
-        "words": page_text(step.words),
+        "words": safe(step.words),
         "touched": step.touched,
         "served": step.section.served,
         "boxes": [[_box(box) for box in row.boxes] for row in step.section.rows],
-        "tree": [[page_text(path), *rest] for path, rest in step.tree.items()],
+        "tree": [[safe(path), *rest] for path, rest in step.tree.items()],
     }
 
 

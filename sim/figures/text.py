@@ -14,7 +14,7 @@ from sim.figures.style import Theme, text_width
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["bytes_text", "clean", "count_text", "fit", "heading", "plural"]
+__all__ = ["bytes_text", "clean", "count_text", "fit", "heading", "plural", "safe"]
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -71,12 +71,26 @@ def clean(text: str) -> str:
 
 
 def _clean_character(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if not character.isprintable() or 0xD800 <= code <= 0xDFFF:
-        return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-    return character if _drawable(code) else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return character if character.isprintable() and _drawable(ord(character)) else _escape(ord(character))
+
+
+def safe(text: str) -> str:
+    r"""Return text that a terminal or a page can show, and UTF-8 hold: what cannot be printed as escapes.
+
+    Control, invisible and undecodable characters are; so nothing moves a cursor, and no name hides what is in it.
+
+    >>> safe("/a\nb\udcff\x1b[1m"), safe("/usr/share/日本")
+    ('/a\\x0ab\\xff\\x1b[1m', '/usr/share/日本')
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else _escape(ord(one)) for one in text)
+
+
+def _escape(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _drawable(code: int) -> bool:

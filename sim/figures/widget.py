@@ -11,9 +11,8 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from sim.figures.cross_section import cross_section
-from sim.figures.pages import page_text
 from sim.figures.style import LIGHT, Theme, save
-from sim.figures.text import bytes_text, plural
+from sim.figures.text import bytes_text, plural, safe
 from sim.graph.views import Box, OperationStep, Steps
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def step_widget(data: Steps, *, theme: Theme = LIGHT) -> VBox:
     ipywidgets.jslink((play, "value"), (slider, "value"))
     paths = data.steps[0].section.paths
     choice = ipywidgets.Select(
-        options=[("(choose a path)", ""), *((page_text(path), path) for path in paths)],
+        options=[("(choose a path)", ""), *((safe(path), path) for path in paths)],
         value="",
         rows=min(max(len(paths) + 1, 4), 14),
         layout={"width": "40%"},
@@ -78,7 +77,7 @@ def step_widget(data: Steps, *, theme: Theme = LIGHT) -> VBox:
 
 
 def _text(text: str) -> str:
-    return html.escape(page_text(text))
+    return html.escape(safe(text))
 
 
 def _words(step: OperationStep, index: int, data: Steps, theme: Theme) -> str:
@@ -126,7 +125,7 @@ def _section(step: OperationStep, chosen: str, theme: Theme) -> str:
 
 
 def _brief(path: str) -> str:
-    text = page_text(path)
+    text = safe(path)
     return text if len(text) <= 22 else f"{text[:6]}…{text[-15:]}"
 
 
