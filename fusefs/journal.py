@@ -30,7 +30,7 @@ from typing import Any, Self
 from fusefs.errors import JournalError
 from fusefs.operation import Effect, EffectKind, Kind, Operation
 
-__all__ = ["Journal", "JournalLayer", "JournalWriter", "Level", "prepare_journal"]
+__all__ = ["Journal", "JournalLayer", "JournalWriter", "Level", "last_number", "prepare_journal"]
 
 _SCHEMA_VERSION = 1
 
@@ -145,6 +145,12 @@ def prepare_journal(path: Path, layers: Iterable[JournalLayer], level: Level, *,
     finally:
         database.close()
     return int(number)
+
+
+def last_number(path: Path) -> int:
+    """Return the number of the last operation in a journal that was prepared."""
+    with contextlib.closing(_connect(path, mode="rw")) as database:
+        return int(database.execute("SELECT coalesce(max(number), 0) FROM operation").fetchone()[0])
 
 
 class JournalWriter:

@@ -7,17 +7,21 @@ or to a process that writes it (`scribe.py`). So a process that is killed loses 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from fusefs.errors import JournalError
 from fusefs.journal import JournalLayer, JournalWriter, Level, RawRecord, prepare_journal
 from fusefs.operation import Operation
+
+if TYPE_CHECKING:
+    from fusefs.scribe import Scribe
 
 __all__ = ["Recorder"]
 
@@ -41,7 +45,7 @@ class Recorder:
         Number of records after which they are written at once.
     apart
         Whether a process of its own writes the journal, which makes recording cost a third. Only for a process that
-        has no other thread yet.
+        has no other thread yet; or that process, which was started before.
 
     Raises
     ------
@@ -71,7 +75,7 @@ class Recorder:
         append: bool = False,
         flush_interval: float = 0.25,
         batch: int = 2000,
-        apart: bool = False,
+        apart: bool | Scribe = False,
     ) -> None:
         self.path = Path(path)
         self.level = level
@@ -85,7 +89,8 @@ class Recorder:
         self._stop = False
         self._failure = ""
         number = prepare_journal(self.path, layers, level, append=append)
-        self._to: _Thread | _Process = (_Process if apart else _Thread)(self.path.absolute(), number)
+        where = self.path.absolute()
+        self._to: _Thread | _Process = _Process(where, number, apart) if apart else _Thread(where, number)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -126,8 +131,8 @@ class Recorder:
         self._wake.set()
         self._thread.join()
         with self._write_lock:
-            self._write()
-            self._to.close()
+            taken, self._pending = self._pending, []
+            self._to.close(taken)
 
     def _run(self) -> None:
         while not self._stop:
@@ -171,17 +176,21 @@ class _Thread:
     def settle(self) -> str:
         return ""
 
-    def close(self) -> None:
+    def close(self, records: list[RawRecord]) -> None:
+        if records:
+            self.write(records)
         self._writer.finish()
 
 
 class _Process:
     """Lets a scribe write."""
 
-    def __init__(self, path: Path, number: int) -> None:
+    def __init__(self, path: Path, number: int, scribe: Scribe | bool) -> None:
         from fusefs.scribe import Scribe
 
-        self._scribe = Scribe.start(path, number)
+        self._scribe = scribe if isinstance(scribe, Scribe) else Scribe.start()
+        with contextlib.suppress(OSError):  # of one that is gone already the first record will tell
+            self._scribe.open(path, number)
 
     def write(self, records: list[RawRecord]) -> str:
         try:
@@ -196,5 +205,5 @@ class _Process:
         except OSError as error:
             return str(error)
 
-    def close(self) -> None:
-        self._scribe.close()
+    def close(self, records: list[RawRecord]) -> None:
+        self._scribe.close(records)

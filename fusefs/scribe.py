@@ -5,9 +5,13 @@ there, in a thread, they would keep the mount waiting, since Python runs one thr
 as they are (`marshal`, which takes well under a microsecond for each), and turned into rows elsewhere, on another
 processor where there is one. What has been passed on is written also when the serving process is killed.
 
-On a socket between the two: four bytes that hold a length, then so many bytes, a list of records. Length 0 asks for an
-answer once all before it is written: a length again and the text of what went wrong since the last answer, none where
-nothing did. At the end of its input the scribe ends: in order after `close`, which it is told by `_END`.
+On a socket between the two, after the name of the journal: four bytes that hold a length, then so many bytes, a list of
+records. Length 0 asks for an answer once all before it is written: a length again and the text of what went wrong since
+the last answer, none where nothing did. At the end of its input the scribe ends: in order after `close`, which it is
+told by `_END`.
+
+What writes takes some megabytes of its own, and most mounts are idle most of the time. So the scribe only waits: a fork
+of it writes, and ends once nothing has come for a while. What comes with the end is written without one.
 
 `Scribe` belongs to one thread at a time. `start` forks: the process must have no other thread yet.
 """
@@ -18,13 +22,14 @@ import contextlib
 import gc
 import marshal
 import os
+import select
 import signal
 import socket
 import sqlite3
 import struct
 from pathlib import Path
 
-from fusefs.journal import JournalWriter, RawRecord
+from fusefs.journal import JournalWriter, RawRecord, last_number
 from fusefs.title import set_title
 
 __all__ = ["Scribe"]
@@ -32,6 +37,9 @@ __all__ = ["Scribe"]
 _LENGTH = struct.Struct("=I")
 _END = 0xFFFFFFFF
 _BUFFER = 1 << 20
+_PEEK = 1 << 16
+_PATIENCE = 5.0  #: seconds without a record after which nobody writes any more
+_IDLE = 3  #: exit status of who wrote, for that reason
 _NAME = "layerlab-scribe"
 
 
@@ -50,16 +58,27 @@ class Scribe:
         self._pid, self._connection = pid, connection
 
     @classmethod
-    def start(cls, path: Path, number: int) -> Scribe:
-        """Fork a scribe for a journal that was prepared; `number` is that of the last operation in it."""
+    def start(cls) -> Scribe:
+        """Fork a scribe: the earlier, the less of what this process does will be in its memory too."""
         ours, theirs = socket.socketpair()
         for end, option in ((ours, socket.SO_SNDBUF), (theirs, socket.SO_RCVBUF)):
             end.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
         pid = os.fork()
         if not pid:
-            _become_scribe(theirs, path, number)
+            _become_scribe(theirs)
         theirs.close()
         return cls(pid, ours)
+
+    def open(self, path: Path, number: int) -> None:
+        """Tell it of a journal that was prepared; `number` is that of the last operation in it.
+
+        Raises
+        ------
+        OSError
+            The scribe is gone.
+        """
+        data = marshal.dumps((os.fsencode(path), number))
+        self._connection.sendall(_LENGTH.pack(len(data)) + data)
 
     def write(self, records: list[RawRecord]) -> None:
         """Pass records on.
@@ -93,27 +112,30 @@ class Scribe:
             found += piece
         return found
 
-    def close(self) -> None:
-        """Let it write the rest, mark the journal as ended in order, and end."""
+    def close(self, records: list[RawRecord]) -> None:
+        """Let it write these and all that it has got, mark the journal as ended in order, and end."""
+        data = marshal.dumps(records) if records else b""
         with contextlib.suppress(OSError):
-            self._connection.sendall(_LENGTH.pack(_END))
+            self._connection.sendall((_LENGTH.pack(len(data)) + data if data else b"") + _LENGTH.pack(_END))
             self._connection.recv(1)  # its end
         self._connection.close()
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
 
 
-def _become_scribe(connection: socket.socket, path: Path, number: int) -> None:
+def _become_scribe(connection: socket.socket) -> None:
     """Be the scribe, in the forked process, until there is no more to write; never returns."""
     status = 1
     try:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(each, signal.SIG_IGN)  # it ends when there is nothing more to write
         _hold_nothing_but(connection.fileno())
-        gc.enable()
-        set_title(_NAME, os.fspath(path))
-        _serve(connection, JournalWriter(path, number))
-        status = 0
+        set_title(_NAME)
+        data = _message(connection)
+        if data:
+            path, number = marshal.loads(data)
+            set_title(_NAME, os.fsdecode(path))
+            status = _watch(connection, Path(os.fsdecode(path)), number)
     finally:
         os._exit(status)
 
@@ -127,28 +149,62 @@ def _hold_nothing_but(kept: int) -> None:
     os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def _serve(connection: socket.socket, writer: JournalWriter) -> None:
-    trouble = ""
-    incoming = connection.makefile("rb", buffering=_BUFFER)
+def _message(connection: socket.socket) -> bytes:
+    """Wait for what has a length before it; return nothing at the end."""
+    head = connection.recv(_LENGTH.size, socket.MSG_WAITALL)
+    if len(head) < _LENGTH.size:
+        return b""
+    (length,) = _LENGTH.unpack(head)
+    data = connection.recv(length, socket.MSG_WAITALL)
+    return data if len(data) == length else b""
+
+
+def _watch(connection: socket.socket, path: Path, number: int) -> int:
+    """Have written what comes, until there is no more; return the exit status."""
+    continued = False
     while True:
-        head = incoming.read(_LENGTH.size)
+        found = connection.recv(_PEEK, socket.MSG_PEEK)
+        if not found:
+            return 0  # the serving process was killed
+        whole = found.endswith(_LENGTH.pack(_END))
+        writer = 0 if whole else os.fork()
+        if not writer:
+            gc.enable()
+            return _serve(connection, JournalWriter(path, last_number(path) if continued else number))
+        status = os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1])
+        if status != _IDLE:
+            return int(status != 0)
+        continued = True
+
+
+def _serve(connection: socket.socket, writer: JournalWriter) -> int:
+    """Write what comes; return 0 at the end, `_IDLE` where nothing comes for a while and nothing was lost."""
+    trouble, lost = "", False
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    while True:
+        if not lost and not poll.poll(_PATIENCE * 1000):
+            writer.close()
+            return _IDLE
+        head = connection.recv(_LENGTH.size, socket.MSG_WAITALL)
         if len(head) < _LENGTH.size:
             writer.close()  # the serving process was killed
-            return
+            return 0
         (length,) = _LENGTH.unpack(head)
         if length == _END:
             writer.finish()
-            return
+            return 0
         if not length:
             said, trouble = trouble.encode(), ""
             with contextlib.suppress(OSError):
                 connection.sendall(_LENGTH.pack(len(said)) + said)
             continue
-        data = incoming.read(length)
+        data = connection.recv(length, socket.MSG_WAITALL)
         if len(data) < length:
             writer.close()
-            return
+            return 0
         try:
             writer.write(marshal.loads(data))
         except sqlite3.Error as error:
-            trouble = str(error)  # these records are lost: a full disk must not fill the memory too
+            # These records are lost: a full disk must not fill the memory too. Whose numbers they were, only we know.
+            trouble, lost = str(error), True

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusefs import syscalls
 from fusefs.errors import FusefsError
@@ -32,6 +32,9 @@ from fusefs.record import Record
 from fusefs.recorder import Recorder
 from fusefs.stack import Options, Redirect, Stack
 from fusefs.union import Union
+
+if TYPE_CHECKING:
+    from fusefs.scribe import Scribe
 
 __all__ = ["NAME", "SOURCE", "Request", "main", "preload", "run", "serve_forked"]
 
@@ -127,7 +130,8 @@ def main() -> int:
 
 def preload() -> None:
     """Load whatever serving a mount by the driver `devfuse` takes, so that processes forked from this one share it."""
-    import fusefs.drivers.devfuse.session  # noqa: F401
+    import fusefs.drivers.devfuse.session
+    import fusefs.scribe  # noqa: F401
 
 
 def serve_forked(request: Request, answer: int, log: int) -> int:
@@ -169,12 +173,13 @@ def run(request: Request, say: Callable[[str], None], watch: Record | None = Non
     union: Union | None = None
     recorder: Recorder | None = None
     try:
+        level = Level(request.level)
+        scribe = _start_scribe() if request.journal and level is not Level.NONE else None
         union = request.open_union()
         union.record = watch
-        level = Level(request.level)
-        if request.journal and level is not Level.NONE:
+        if request.journal and scribe is not None:
             layers = layers_of(request.stack(), request.names)
-            recorder = Recorder(request.journal, layers, level=level, append=True, apart=True)
+            recorder = Recorder(request.journal, layers, level=level, append=True, apart=scribe)
             union.record = recorder if watch is None else _both(recorder, watch)
             union.takes = recorder.takes
         _serve(request, union, say)
@@ -197,6 +202,12 @@ def run(request: Request, say: Callable[[str], None], watch: Record | None = Non
             union.close()
     say(f"error {request.mountpoint}: the mount ended before it began; is the FUSE device usable?")
     return 0
+
+
+def _start_scribe() -> Scribe:
+    from fusefs.scribe import Scribe  # who only asks for a mount needs none
+
+    return Scribe.start()
 
 
 def _both(recorder: Recorder, watch: Record) -> Record:

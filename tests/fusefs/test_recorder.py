@@ -130,8 +130,9 @@ def test_a_killed_scribe_is_told_of_and_holds_nobody_up(tmp_path: Path) -> None:
     then = """
 import signal, subprocess
 from fusefs import JournalError
+record.flush()
 scribe = int(open(f"/proc/self/task/{os.getpid()}/children").read())
-os.kill(scribe, signal.SIGKILL)
+os.kill(int(open(f"/proc/{scribe}/task/{scribe}/children").read()), signal.SIGKILL)
 time.sleep(0.3)
 for number in range(50_000):
     record(Operation(Kind.LOOKUP, f"/{number}", 1))
@@ -142,6 +143,29 @@ except JournalError as error:
 record.close()
 """
     assert program(tmp_path / "j.db", 10, then).communicate(timeout=60)[0] == "told\n"
+
+
+def test_nobody_writes_where_nothing_comes_and_again_once_something_does(tmp_path: Path) -> None:
+    then = """
+scribe = int(open(f"/proc/self/task/{os.getpid()}/children").read())
+writers = lambda: open(f"/proc/{scribe}/task/{scribe}/children").read().split()
+record.flush()
+first = writers()
+while writers(): time.sleep(0.05)
+record(Operation(Kind.LOOKUP, "/later", 1))
+record.flush()
+print(len(first), len(writers()), writers() != first, flush=True)
+record.close()
+"""
+    then = f"import fusefs.scribe\nfusefs.scribe._PATIENCE = 0.2\n{then}"
+    text = PROGRAM.replace("{then}", then).replace(
+        "import os", "import fusefs.scribe; fusefs.scribe._PATIENCE = 0.2\nimport os", 1
+    )
+    command = [sys.executable, "-c", text, str(tmp_path / "j.db"), "7"]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout == "1 1 True\n"
+    with Journal(tmp_path / "j.db") as journal:
+        assert journal.closed
+        assert [operation.number for operation in journal.operations()] == list(range(1, 9))
 
 
 def test_the_scribe_holds_nothing_of_its_starter(tmp_path: Path) -> None:

@@ -93,8 +93,9 @@ def compare(title: str, rows: dict[str, Callable[[], object]], rounds: int) -> N
     print(f"{title}: {', '.join(words)}", flush=True)
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def descendants(pid: int) -> list[int]:
+    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return found + [each for child in found for each in descendants(child)]
 
 
 def share(pid: int) -> int:
@@ -106,9 +107,9 @@ def memory(ours: Ours) -> None:
     for count in (1, 10, 20):
         while len(running) < count:
             running.append(ours.begin("sleep", "1000"))
-        time.sleep(0.5)
+        time.sleep(7)  # until nobody writes journals any more
         pids = [
-            pid for _, mount, container, _ in running for pid in (mount.pid, *children(mount.pid), container.shim())
+            pid for _, mount, container, _ in running for pid in (mount.pid, *descendants(mount.pid), container.shim())
         ]
         print(f"{count} idle: {sum(map(share, pids)) / count / 1024:.1f} MB each", flush=True)
     for base, mounted, container, _ in running:
