@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sim.figures.marks import badge, cross, hatched, plain, ring
 from sim.figures.style import LIGHT, Theme, page, styled, text_width
-from sim.figures.text import clean, count_text, fit, heading, plural
+from sim.figures.text import SLANT_ACROSS, SLANT_UP, clean, count_text, fit, heading, plural, slanted
 from sim.graph.views import Box, CrossSection, SectionRow
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["cross_section"]
 
-_SLANT = 52  # degrees
-_SIN, _COS = 0.788, 0.616
 _HOW = {"copied up": "↑", "created": "+", "linked": "+", "renamed": "→"}
 
 
@@ -46,12 +44,13 @@ def cross_section(data: CrossSection, *, theme: Theme = LIGHT) -> Figure:
     labels = [fit(path, 2.1, 8, mono=True) for path in data.paths]
     longest = max([text_width(label, 8, mono=True) for label in labels] + [0.5])
     overhang = max(
-        [(index + 0.5) * cell + text_width(label, 8, mono=True) * _COS for index, label in enumerate(labels)] + [0]
+        [(index + 0.5) * cell + text_width(label, 8, mono=True) * SLANT_ACROSS for index, label in enumerate(labels)]
+        + [0]
     )
     count_width = 0.95
     body = columns * cell
     width = max(left + max(body + count_width, overhang) + 0.3, 8.6)
-    head = 0.85 + longest * _SIN + 0.2
+    head = 0.85 + longest * SLANT_UP + 0.2
     height = head + row + 0.3 + len(data.rows) * row + 0.95
     figure, axes = page(width, height, theme)
     heading(axes, theme, 0.35, height - 0.22, _title(data), _subtitle(data), width - 0.7)
@@ -62,19 +61,7 @@ def cross_section(data: CrossSection, *, theme: Theme = LIGHT) -> Figure:
     _glass(axes, theme, data, left, body, edges, row)
     for index, label in enumerate(labels):
         x = left + (index + 0.5) * cell
-        axes.text(
-            x - 0.02,
-            top + 0.08,
-            label,
-            rotation=_SLANT,
-            rotation_mode="anchor",
-            size=8,
-            family="DejaVu Sans Mono",
-            color=theme.ink,
-            va="center",
-            ha="left",
-            parse_math=False,
-        )
+        slanted(axes, theme, x - 0.02, top + 0.08, label, family="DejaVu Sans Mono")
     _merged_row(axes, theme, data, left, cell, top, row, edges)
     for index, item in enumerate(data.rows):
         for place, box in enumerate(item.boxes):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sim.figures.marks import plain
 from sim.figures.style import LIGHT, Theme, page, styled, text_width
-from sim.figures.text import bytes_text, clean, fit, heading, plural
+from sim.figures.text import SLANT_ACROSS, SLANT_UP, bytes_text, clean, fit, heading, plural, slanted
 from sim.figures.timeline import spread
 from sim.graph.views import Sharing
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["sharing"]
 
-_SLANT, _SIN, _COS = 52, 0.788, 0.616
 _SLIVER = 0.14  # inches
 
 
@@ -47,8 +46,8 @@ def sharing(data: Sharing, *, theme: Theme = LIGHT) -> Figure:
     labels = _labels(data)
     longest = max([text_width(text, 8) for text in labels.values()] + [0.3])
     slots = spread([spans[i][0] + spans[i][1] / 2 for i in labels], 0.27, body)
-    width = left + max(body + right, max(slots, default=0) + longest * _COS + 0.2) + 0.2
-    head = 0.85 + longest * _SIN + 0.5
+    width = left + max(body + right, max(slots, default=0) + longest * SLANT_ACROSS + 0.2) + 0.2
+    head = 0.85 + longest * SLANT_UP + 0.5
     height = head + (len(data.rows) + 1) * row + 0.35 + 0.75
     figure, axes = page(width, height, theme)
     heading(axes, theme, 0.35, height - 0.22, _title(data), _subtitle(data), width - 0.7)
@@ -57,18 +56,7 @@ def sharing(data: Sharing, *, theme: Theme = LIGHT) -> Figure:
         start, span = spans[index]
         x = left + start + span / 2
         axes.plot([x, x, left + slot], [top, top + 0.08, top + 0.28], color=theme.muted, lw=0.7)
-        axes.text(
-            left + slot,
-            top + 0.32,
-            text,
-            rotation=_SLANT,
-            rotation_mode="anchor",
-            size=8,
-            color=theme.ink,
-            va="center",
-            ha="left",
-            parse_math=False,
-        )
+        slanted(axes, theme, left + slot, top + 0.32, text)
     _rows(axes, theme, data, spans, left, body, top, row)
     low = top - len(data.rows) * row - 0.3
     _disk(axes, theme, data, spans, left, body, low, row)

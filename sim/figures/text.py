@@ -1,20 +1,37 @@
-"""Words on figures: sizes in bytes, paths made short, titles.
+"""Words on figures: sizes in bytes, paths made short, titles, labels.
 
 Decided here: how a number of bytes is written (binary units, three digits), how a path that is too long is shortened
-(in the middle, so that the name at its end stays), and how odd characters are shown. Functions only; any thread.
+(in the middle, so that the name at its end stays), how odd characters are shown, also on pages and in the terminal, and
+how far labels are slanted. Functions only; any thread.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sim.figures.style import Theme, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["bytes_text", "clean", "count_text", "fit", "heading", "plural", "safe"]
+__all__ = [
+    "SLANT_ACROSS",
+    "SLANT_UP",
+    "bytes_text",
+    "clean",
+    "count_text",
+    "fit",
+    "heading",
+    "plural",
+    "safe",
+    "slanted",
+]
+
+_SLANT = 52  # degrees
+
+#: How far slanted text goes to the right and up, for each inch of its length.
+SLANT_ACROSS, SLANT_UP = 0.616, 0.788
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -153,3 +170,23 @@ def heading(axes: Axes, theme: Theme, x: float, y: float, title: str, subtitle: 
     while small > 7 and text_width(subtitle, small) > width:
         small -= 0.25
     axes.text(x, y - 0.27, fit(subtitle, width, small), size=small, color=theme.muted, va="top", parse_math=False)
+
+
+def slanted(axes: Axes, theme: Theme, x: float, y: float, text: str, *, color: str = "", **look: Any) -> None:
+    """Write a label of 8 points that rises to the right from a place, in the theme's ink or another colour.
+
+    `look` is what matplotlib takes of text: `family`, `weight`.
+    """
+    axes.text(
+        x,
+        y,
+        text,
+        rotation=_SLANT,
+        rotation_mode="anchor",
+        size=8,
+        color=color or theme.ink,
+        va="center",
+        ha="left",
+        parse_math=False,
+        **look,
+    )

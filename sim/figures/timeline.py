@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sim.figures.marks import badge, plain
 from sim.figures.style import LIGHT, Theme, page, styled, text_width
-from sim.figures.text import bytes_text, clean, count_text, fit, heading, plural
+from sim.figures.text import SLANT_ACROSS, SLANT_UP, bytes_text, clean, count_text, fit, heading, plural, slanted
 from sim.graph.views import Timeline
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["duration_text", "spread", "timeline"]
 
-_SLANT, _SIN, _COS = 52, 0.788, 0.616
 _GROUPS = {
     # group: (marker, words, size, filled)
     "look": ("|", "lookup, getattr", 5.0, False),
@@ -54,9 +53,9 @@ def timeline(data: Timeline, *, theme: Theme = LIGHT) -> Figure:
         [text_width(f"{verb}  ", 8, bold=True) + text_width(path, 8, mono=True) for verb, path in labels] + [0]
     )
     slots = spread([_x(data, note.number, body) for note in data.notes], 0.26, body)
-    overhang = longest * _COS if labels else 0
+    overhang = longest * SLANT_ACROSS if labels else 0
     width = left + max(body, max(slots, default=0) + overhang) + 0.4
-    head = 0.85 + (longest * _SIN + 0.55 if labels else 0.15)
+    head = 0.85 + (longest * SLANT_UP + 0.55 if labels else 0.15)
     height = head + max(len(data.lanes), 1) * lane + 1.25
     figure, axes = page(width, height, theme)
     heading(axes, theme, 0.35, height - 0.22, _title(data), _subtitle(data), width - 0.7)
@@ -70,32 +69,10 @@ def timeline(data: Timeline, *, theme: Theme = LIGHT) -> Figure:
         x, at = left + _x(data, note.number, body), left + slot
         color = theme.mark if verb in ("whiteout", "opaque") else theme.ink
         axes.plot([x, x, at], [top - 0.02, top + 0.08, top + 0.36], color=theme.muted, lw=0.7, zorder=1)
-        axes.text(
-            at,
-            top + 0.40,
-            verb,
-            rotation=_SLANT,
-            rotation_mode="anchor",
-            size=8,
-            weight="bold",
-            color=color,
-            va="center",
-            ha="left",
-        )
+        slanted(axes, theme, at, top + 0.40, verb, color=color, weight="bold")
         run = text_width(f"{verb}  ", 8, bold=True)
-        axes.text(
-            at + run * _COS,
-            top + 0.40 + run * _SIN,
-            path,
-            rotation=_SLANT,
-            rotation_mode="anchor",
-            size=8,
-            family="DejaVu Sans Mono",
-            color=theme.ink,
-            va="center",
-            ha="left",
-            parse_math=False,
-        )
+        place = at + run * SLANT_ACROSS, top + 0.40 + run * SLANT_UP
+        slanted(axes, theme, *place, path, family="DejaVu Sans Mono")
     bottom = top - len(data.lanes) * lane
     _ticks(axes, theme, data, left, body, bottom)
     _key(axes, theme, data, 0.35, 0.3)
