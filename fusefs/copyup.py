@@ -40,6 +40,9 @@ __all__ = ["CopyUp", "copy_data", "copy_metadata"]
 #: Attributes without which an object is not the same to the kernel, so that failing to copy one fails the copy-up.
 _ESSENTIAL = (b"system.posix_acl_access", b"system.posix_acl_default", b"security.")
 
+#: An object: its descriptor where it is open, which saves the walk through /proc; else a path that is not followed.
+Place = int | bytes
+
 #: Bytes that are copied before it is asked whether anybody still wants them.
 _PIECE = 64 << 20
 
@@ -103,18 +106,19 @@ def copy_data(
         else:
             continue
         break  # the source ended early
-    os.ftruncate(target, size)
+    if offset < size:
+        os.ftruncate(target, size)
     return copied, False
 
 
-def copy_attributes(source: bytes, target: bytes, own: Format) -> None:
-    """Copy the extended attributes of one object to another, both by paths that are not followed.
+def copy_attributes(source: Place, target: Place, own: Format) -> None:
+    """Copy the extended attributes of one object to another.
 
     The union's own attributes stay behind. What the target cannot hold is left out, unless the object would not be
     the same without it (ACLs, capabilities), as the kernel's overlayfs has it.
     """
     try:
-        names = os.listxattr(source, follow_symlinks=False)
+        names = os.listxattr(source, follow_symlinks=isinstance(source, int))
     except OSError as error:
         if error.errno in (errno.EOPNOTSUPP, errno.EPERM):
             return
@@ -127,7 +131,7 @@ def copy_attributes(source: bytes, target: bytes, own: Format) -> None:
         if value is None:
             continue
         try:
-            os.setxattr(target, name, value, follow_symlinks=False)
+            os.setxattr(target, name, value, follow_symlinks=isinstance(target, int))
         except OSError as error:
             essential = name.startswith(_ESSENTIAL)
             unprivileged = error.errno == errno.EPERM and os.geteuid() != 0
@@ -135,30 +139,30 @@ def copy_attributes(source: bytes, target: bytes, own: Format) -> None:
                 raise
 
 
-def copy_metadata(status: os.stat_result, source: bytes, directory: int, name: bytes, own: Format) -> None:
+def copy_metadata(status: os.stat_result, source: Place, target: Place, own: Format) -> None:
     """Give an object the owner, attributes, mode and times of another one.
 
     Parameters
     ----------
     status, source
-        Status and path of the one that is copied from.
-    directory, name
-        Where the other one is.
+        The one that is copied from.
+    target
+        The other one.
     own
         Which extended attributes are the union's own.
     """
-    target = marks.at(directory, name)
-    made = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    is_open = isinstance(target, int)
+    made = os.stat(target, follow_symlinks=is_open)
     if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
         try:
-            os.chown(name, status.st_uid, status.st_gid, dir_fd=directory, follow_symlinks=False)
+            os.chown(target, status.st_uid, status.st_gid, follow_symlinks=is_open)
         except PermissionError:
             if os.geteuid() == 0:
                 raise
     copy_attributes(source, target, own)
     if not stat.S_ISLNK(status.st_mode):
         os.chmod(target, stat.S_IMODE(status.st_mode))
-    syscalls.utimens(directory, name, status.st_atime_ns, status.st_mtime_ns)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=is_open)
 
 
 class CopyUp(Recording):
@@ -174,6 +178,7 @@ class CopyUp(Recording):
     def __init__(self, stack: Stack, options: Options | None = None) -> None:
         super().__init__(stack, options)
         self._serial = itertools.count(1)
+        self._own = os.geteuid(), os.getegid()
         self.moved: Callable[[Node, int], None] | None = None
 
     @property
@@ -206,7 +211,7 @@ class CopyUp(Recording):
             if node.index is not None:
                 with self.lock:
                     if node.parent is not None and self._link_up(node.parent, node.name, node):
-                        self._note(EffectKind.COPIED_UP, node.path())
+                        self._note(EffectKind.COPIED_UP, self._where(node))
             if node.data is None or not data:
                 return
         _ = self.upper
@@ -245,8 +250,9 @@ class CopyUp(Recording):
         number = node.lower[0][0]
         os.mkdir(staged, 0o700, dir_fd=self.staging.fd)
         try:
-            copy_metadata(status, path, self.staging.fd, staged, self.marks)
-            self._keep_origin(source, b"", staged)
+            target = marks.at(self.staging.fd, staged)
+            copy_metadata(status, path, target, self.marks)
+            self._keep_origin(source, b"", status, target)
             self._publish(node, staged)
         except BaseException:
             os.rmdir(staged, dir_fd=self.staging.fd)
@@ -254,17 +260,16 @@ class CopyUp(Recording):
         node.upper = True
         node.status = None
         node.generation += 1
-        self._note(EffectKind.COPIED_UP, node.path(), origin=number)
+        self._note(EffectKind.COPIED_UP, self._where(node), origin=number)
         if self.moved is not None:
             self.moved(node, node.inode)
 
-    def _keep_origin(self, source: Directory, name: bytes, staged: bytes) -> bytes:
+    def _keep_origin(self, source: Directory, name: bytes, status: os.stat_result, target: Place) -> bytes:
         """Write into a copy which lower object it was; return what was written."""
         if self.marks is Format.OCI:
             return b""
-        device = os.fstat(source.fd).st_dev
-        value = origin.encode_origin(source.fd, name, self._uuids.get(device, bytes(16)))
-        if value is None or not marks.set_attribute(marks.at(self.staging.fd, staged), self._origin_name, value):
+        value = origin.encode_origin(source.fd, name, self._uuids.get(status.st_dev, bytes(16)))
+        if value is None or not marks.set_attribute(target, self._origin_name, value):
             return b""
         return value
 
@@ -276,38 +281,35 @@ class CopyUp(Recording):
         before = os.fstat(above.fd)
         self._mark_impure(parent, above)
         syscalls.rename(self.staging.fd, staged, above.fd, node.name, syscalls.RENAME_NOREPLACE)
-        with contextlib.suppress(OSError):
-            syscalls.utimens(above.fd, b".", before.st_atime_ns, before.st_mtime_ns)
+        _restore_times(above, before)
 
     def _mark_impure(self, node: Node, directory: Directory) -> None:
         """Mark a directory of the upper as holding objects whose inode number is another one's."""
-        if self.marks is Format.OCI or (node.impure and not node.lower):
+        if directory.impure or self.marks is Format.OCI or (node.impure and not node.lower):
             return
         path = b"/proc/self/fd/%d/." % directory.fd
         if not node.impure or marks.get_attribute(path, self._impure_name) is None:
             marks.set_attribute(path, self._impure_name, b"y")
-        node.impure = True
+        node.impure = directory.impure = True
 
     def _copy_up_file(self, node: Node, limit: int | None, *, data: bool) -> None:
         """Copy up anything but a directory; under the lock of this node only."""
         status = self.real_status(node)
         bare = not data and self._may_lack_data(status)
-        source, path = self.host_path(node)
-        _, lower_name = self.locate(node)
+        lower_name = node.lower_name
         number = node.lower[0][0]
         staged = self._staged_name()
         try:
-            copied = self._stage(node, status, source, lower_name, staged, limit, bare=bare)
-            if bare:
-                marks.set_attribute(marks.at(self.staging.fd, staged), self.marks.prefix + b"metacopy", b"")
-            copy_metadata(status, path, self.staging.fd, staged, self.marks)
-            value = b""
-            if status.st_nlink == 1 or self.index is not None:
-                value = self._keep_origin(source, lower_name, staged)
+            if stat.S_ISREG(status.st_mode):
+                copied, value = self._stage_file(node, status, staged, limit, bare=bare)
+            else:
+                copied, value = 0, self._stage_other(node, status, staged)
             entry = self.index.name(value) if self.index is not None and value and status.st_nlink > 1 else None
             with self.lock:
-                where = node.path()
-                made = os.stat(staged, dir_fd=self.staging.fd, follow_symlinks=False)
+                where = self._where(node)
+                made = status
+                if status.st_nlink > 1:
+                    made = os.stat(staged, dir_fd=self.staging.fd, follow_symlinks=False)
                 if entry is not None and self.index is not None:
                     self.index.add(self.staging.fd, staged, entry, status.st_nlink)
                     node.index, node.count = entry, status.st_nlink
@@ -359,15 +361,14 @@ class CopyUp(Recording):
             os.setxattr(path, self.marks.prefix + b"redirect", redirect, follow_symlinks=node.orphan is not None)
             del kept
 
-    def _open_data(self, node: Node) -> tuple[int, os.stat_result]:
-        """Open a file's data in its read-only layer; return the descriptor and the status."""
+    def _open_data(self, node: Node) -> int:
+        """Open a file's data in its read-only layer."""
         if node.data is not None:
             number, path, name = node.data
             directory = self.layer(number).directory(path)
         else:
             directory, name = self.locate(node)
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.fd)
-        return fd, os.fstat(fd)
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.fd)
 
     def _copy_up_data(self, node: Node, limit: int | None) -> None:
         """Give a copy of the metadata alone its data; until the mark is gone, the data below counts."""
@@ -379,10 +380,11 @@ class CopyUp(Recording):
             before = os.stat(path, follow_symlinks=follow)
             target = os.open(path, os.O_WRONLY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
         try:
-            source, status = self._open_data(node)
+            source = self._open_data(node)
             try:
                 size = before.st_size if limit is None else min(limit, before.st_size)
-                copied, shared = copy_data(source, target, size, status.st_blocks, self.caller.abandoned)
+                blocks = os.fstat(source).st_blocks
+                copied, shared = copy_data(source, target, size, blocks, self.caller.abandoned)
             finally:
                 os.close(source)
             if not self.options.volatile and size and not shared:
@@ -397,7 +399,7 @@ class CopyUp(Recording):
         with self.lock:
             node.data = None
             node.generation += 1
-            self._note(EffectKind.COPIED_UP, node.path(), origin=number, size=copied)
+            self._note(EffectKind.COPIED_UP, self._where(node), origin=number, size=copied)
 
     def _wants_index(self, node: Node) -> bool:
         """Tell whether this is a file with several names that must get into the index before one of them goes."""
@@ -420,43 +422,57 @@ class CopyUp(Recording):
         before = os.fstat(above.fd)
         self._mark_impure(parent, above)
         self.index.link(node.index, above.fd, name)
-        with contextlib.suppress(OSError):
-            syscalls.utimens(above.fd, b".", before.st_atime_ns, before.st_mtime_ns)
+        _restore_times(above, before)
         self.index.set_count(node.index, node.count)
         return True
 
-    def _stage(
-        self,
-        node: Node,
-        status: os.stat_result,
-        source: Directory,
-        name: bytes,
-        staged: bytes,
-        limit: int | None,
-        *,
-        bare: bool,
-    ) -> int:
-        """Make the object in the work directory with its content, unless `bare`; return the bytes of data copied."""
+    def _dress(self, status: os.stat_result, source: Place, directory: Directory, name: bytes, target: Place) -> bytes:
+        """Give a copy in the work directory everything but its data; return the origin that was written into it."""
+        copy_metadata(status, source, target, self.marks)
+        if status.st_nlink > 1 and self.index is None:
+            return b""
+        return self._keep_origin(directory, name, status, target)
+
+    def _stage_other(self, node: Node, status: os.stat_result, staged: bytes) -> bytes:
+        """Make anything but a file or directory in the work directory; return its origin."""
+        directory, name = self.locate(node)
         place = self.staging.fd
         if stat.S_ISLNK(status.st_mode):
-            os.symlink(os.readlink(name, dir_fd=source.fd), staged, dir_fd=place)
-            return 0
-        if not stat.S_ISREG(status.st_mode):
+            os.symlink(os.readlink(name, dir_fd=directory.fd), staged, dir_fd=place)
+        else:
             os.mknod(staged, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=place)
-            return 0
+        return self._dress(status, marks.at(directory.fd, name), directory, name, marks.at(place, staged))
+
+    def _stage_file(
+        self, node: Node, status: os.stat_result, staged: bytes, limit: int | None, *, bare: bool
+    ) -> tuple[int, bytes]:
+        """Make a file in the work directory with its content, unless `bare`; return the bytes copied and its origin."""
+        directory, name = self.locate(node)
         size = status.st_size if limit is None else min(limit, status.st_size)
-        target = os.open(staged, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600, dir_fd=place)
+        copied, shared, reading = 0, True, -1
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        target = os.open(staged, flags, 0o600, dir_fd=self.staging.fd)
         try:
-            if not size or bare:
+            if bare:
                 os.ftruncate(target, size)
-                return 0
-            reading, real = self._open_data(node)
-            try:
-                copied, shared = copy_data(reading, target, size, real.st_blocks, self.caller.abandoned)
-            finally:
-                os.close(reading)
+                marks.set_attribute(target, self.marks.prefix + b"metacopy", b"")
+            elif size:
+                reading = self._open_data(node)
+                blocks = status.st_blocks if node.data is None else os.fstat(reading).st_blocks
+                copied, shared = copy_data(reading, target, size, blocks, self.caller.abandoned)
+            # Where the data lies in another layer still, the metadata is not that file's.
+            source = reading if reading >= 0 and node.data is None else marks.at(directory.fd, name)
+            value = self._dress(status, source, directory, name, target)
             if not self.options.volatile and not shared:
                 os.fsync(target)
-            return copied
+            return copied, value
         finally:
+            if reading >= 0:
+                os.close(reading)
             os.close(target)
+
+
+def _restore_times(directory: Directory, before: os.stat_result) -> None:
+    """Let a directory have the times that it had before something was copied up into it."""
+    with contextlib.suppress(OSError):
+        os.utime(b".", ns=(before.st_atime_ns, before.st_mtime_ns), dir_fd=directory.fd)

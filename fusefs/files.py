@@ -107,7 +107,7 @@ class Files(Renames):
     def _open_real(self, node: Node, flags: int) -> int:
         """Open an object in its layer."""
         if node.data is not None and flags & os.O_ACCMODE == os.O_RDONLY:
-            return self._open_data(node)[0]
+            return self._open_data(node)
         directory, name = self.locate(node)
         flags |= os.O_CLOEXEC
         if not name:
@@ -125,9 +125,10 @@ class Files(Renames):
         """Make a file and open it (open(2) with O_CREAT and O_EXCL); the node is held for the caller."""
         opened: list[int] = []
 
-        def make(place: int, at: bytes) -> None:
+        def make(place: int, at: bytes) -> int:
             wanted = flags & _PASSED | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             opened.append(os.open(at, wanted, mode, dir_fd=place))
+            return opened[0]
 
         with self.lock:
             try:
@@ -253,8 +254,8 @@ class Files(Renames):
         """Copy data between two open files inside the kernel (copy_file_range(2)); return the bytes copied."""
         done = os.copy_file_range(self.descriptor(source), self.descriptor(target), count, at, to)
         self.caller.size, self.caller.offset = done, to
-        self.caller.target = target.node.path()
-        self._note(EffectKind.WRITTEN, target.node.path(), size=done)
+        self.caller.target = self._where(target.node)
+        self._note(EffectKind.WRITTEN, self.caller.target, size=done)
         return done
 
     # Listing
@@ -295,6 +296,15 @@ class Files(Renames):
             return os.readlink(b"", dir_fd=kept.fd)
         return os.readlink(path)
 
+    def _reach(self, node: Node) -> tuple[Directory, bytes, int | None]:
+        """Return how to reach an object with calls that can take a descriptor of a directory, which is cheaper.
+
+        A path, and the descriptor that it begins at, None for one that begins at the root; first the directory, which
+        must be kept for as long as both are used. What `host_path` says about symlinks holds.
+        """
+        directory, name = self.locate(node)
+        return (directory, name, directory.fd) if name else (*self.host_path(node), None)
+
     @recorded(Kind.CHMOD)
     def chmod(self, node: Node, mode: int) -> None:
         """Set the permission bits (chmod(2))."""
@@ -302,8 +312,9 @@ class Files(Renames):
             raise failure(errno.EOPNOTSUPP)
         self.copy_up(node, data=False)
         with self.lock:
-            _, path = self.host_path(node)
-            os.chmod(path, stat.S_IMODE(mode))
+            kept, path, place = self._reach(node)
+            os.chmod(path, stat.S_IMODE(mode), dir_fd=place)
+            del kept
         self._changed(node)
 
     @recorded(Kind.CHOWN)
@@ -311,8 +322,9 @@ class Files(Renames):
         """Set the owner (lchown(2)); -1 leaves one as it is."""
         self.copy_up(node, data=False)
         with self.lock:
-            _, path = self.host_path(node)
-            os.chown(path, uid, gid, follow_symlinks=node.orphan is not None)
+            kept, path, place = self._reach(node)
+            os.chown(path, uid, gid, dir_fd=place, follow_symlinks=node.orphan is not None)
+            del kept
         self._changed(node)
 
     @recorded(Kind.UTIMENS)

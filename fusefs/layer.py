@@ -25,13 +25,16 @@ _TYPE_BITS = 16
 class Directory:
     """An open directory (O_PATH) that closes itself when nobody holds it any more.
 
+    `impure` is set once it is known to be marked, on disk, as holding copied-up objects.
+
     Trap: in `layer.directory(path).fd` nobody does, once the number is read. Give it a name for as long as it is used.
     """
 
-    __slots__ = ("fd",)
+    __slots__ = ("fd", "impure")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self.impure = False
 
     def close(self) -> None:
         """Close the descriptor, for one that must be gone now; a second call does nothing."""

@@ -231,9 +231,9 @@ class PresentedUnion(Union):
         self.presentation = presentation
         self.caller = _PresentedCaller(presentation)
 
-    def attributes(self, node: Node) -> Attributes:
+    def attributes(self, node: Node, seen: os.stat_result | None = None) -> Attributes:
         """Return the status of an object as the merged view shows it."""
-        found = super().attributes(node)
+        found = super().attributes(node, seen)
         users, groups = self.presentation.users, self.presentation.groups
         uid, gid = users.owner(found.st_uid), groups.owner(found.st_gid)
         real = found.real if (uid, gid) == (found.st_uid, found.st_gid) else _with_owner(found.real, uid, gid)

@@ -118,20 +118,20 @@ def reserved_name(name: bytes) -> bool:
     return name.startswith(OCI_PREFIX)
 
 
-def get_attribute(path: bytes, name: bytes) -> bytes | None:
-    """Return the value of an extended attribute of the object itself, None where it has none."""
+def get_attribute(path: bytes | int, name: bytes) -> bytes | None:
+    """Return the value of an extended attribute of the object itself, given by path or open, None where it has none."""
     try:
-        return os.getxattr(path, name, follow_symlinks=False)
+        return os.getxattr(path, name, follow_symlinks=isinstance(path, int))
     except OSError as error:
         if error.errno in _ABSENT:
             return None
         raise
 
 
-def set_attribute(path: bytes, name: bytes, value: bytes) -> bool:
-    """Set an extended attribute of the object itself; false where the filesystem or the kind of object has none."""
+def set_attribute(path: bytes | int, name: bytes, value: bytes) -> bool:
+    """Set an extended attribute of the object itself, given by path or open; false where it can have none."""
     try:
-        os.setxattr(path, name, value, follow_symlinks=False)
+        os.setxattr(path, name, value, follow_symlinks=isinstance(path, int))
     except OSError as error:
         if error.errno in (errno.EOPNOTSUPP, errno.EPERM):
             return False

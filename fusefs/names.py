@@ -34,6 +34,10 @@ from fusefs.table import failure
 __all__ = ["Names"]
 
 _O_HOLD = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_AS_OURSELVES = contextlib.nullcontext()
+
+#: Makes an object under a name in a directory; returns its descriptor if that is open then.
+Make = Callable[[int, bytes], int | None]
 
 
 class Names(CopyUp):
@@ -60,46 +64,75 @@ class Names(CopyUp):
         if marks.reserved_name(name):
             raise failure(errno.EPERM, name)
 
-    def _make(self, parent: Node, name: bytes, make: Callable[[int, bytes], None], *, is_directory: bool) -> Node:
+    def _may_be_free(self, parent: Node, name: bytes) -> bool:
+        """Tell whether only the upper can have something under a name, so that making it there tells what is true."""
+        return (
+            parent.upper
+            and parent.is_directory
+            and not parent.dead
+            and name not in parent.children
+            and name not in (b"", b".", b"..")
+            and self.marks is not Format.OCI
+            and not marks.reserved_name(name)
+            and self._shown_by(parent, name) is None
+        )
+
+    def _make(self, parent: Node, name: bytes, make: Make, *, is_directory: bool) -> Node:
         """Make an object under a new name by calling `make(directory, name)`; under the lock."""
-        self._check_new(parent, name)
-        self.copy_up(parent)
-        above = self.upper_directory(parent)
-        path = parent.path_of(name)
-        replaces = self._has_whiteout(above, name)
-        if replaces:
-            with self._staged_like(above) as place:
-                staged = self._staged_name()
+        fd: int | None = None
+        made = replaces = False
+        if self._may_be_free(parent, name):
+            # Without a look first: the name most often is free, and the kernel says so if it is not.
+            above = self.upper_directory(parent)
+            with contextlib.suppress(FileExistsError), self._as_caller():
+                fd = make(above.fd, name)
+                made = True
+        if not made:
+            self._check_new(parent, name)
+            self.copy_up(parent)
+            above = self.upper_directory(parent)
+            replaces = self._has_whiteout(above, name)
+            if replaces:
+                with self._staged_like(above) as place:
+                    staged = self._staged_name()
+                    with self._as_caller():
+                        fd = make(place, staged)
+                    self._put_over_whiteout(place, staged, above, name, is_directory=is_directory)
+            else:
                 with self._as_caller():
-                    make(place, staged)
-                self._put_over_whiteout(place, staged, above, name, is_directory=is_directory)
-        else:
-            with self._as_caller():
-                make(above.fd, name)
+                    fd = make(above.fd, name)
+        if self.caller.effects is not None:
+            self._note_made(parent, name, replaces=replaces, is_directory=is_directory)
+        status = os.stat(name, dir_fd=above.fd, follow_symlinks=False) if fd is None else os.fstat(fd)
+        node = Node(stat.S_IFMT(status.st_mode), self._inode(self.upper.device, status.st_ino), parent, name)
+        node.upper = True
+        node.impure = False
+        self._seen = node, status
+        return self.hold(self._attach(parent, name, node))
+
+    def _note_made(self, parent: Node, name: bytes, *, replaces: bool, is_directory: bool) -> None:
+        path = parent.path_of(name)
         self._note(EffectKind.CREATED, path)
-        hides = self._shown_by(parent, name) if replaces else None
         if replaces:
+            hides = self._shown_by(parent, name)
             self._note(EffectKind.REVEALED, path, origin=hides)
             if is_directory:
                 self._note(EffectKind.OPAQUE, path, origin=hides)
-        status = os.stat(name, dir_fd=above.fd, follow_symlinks=False)
-        node = Node(stat.S_IFMT(status.st_mode), self._inode(self.upper.device, status.st_ino), parent, name)
-        node.upper = True
-        return self.hold(self._attach(parent, name, node))
 
-    @contextlib.contextmanager
-    def _as_caller(self) -> Iterator[None]:
+    def _as_caller(self) -> contextlib.AbstractContextManager[None]:
         """Let what is created belong to the caller, as it would in a filesystem of its own."""
         caller = self.caller
-        own = os.geteuid(), os.getegid()
-        if (caller.uid, caller.gid) == own or own[0] != 0:
-            yield
-            return
-        syscalls.set_filesystem_ids(caller.uid, caller.gid)
+        if (caller.uid, caller.gid) == self._own or self._own[0] != 0:
+            return _AS_OURSELVES
+        return self._as_another(caller.uid, caller.gid)
+
+    @contextlib.contextmanager
+    def _as_another(self, uid: int, gid: int) -> Iterator[None]:
+        syscalls.set_filesystem_ids(uid, gid)
         try:
             yield
         finally:
-            syscalls.set_filesystem_ids(*own)
+            syscalls.set_filesystem_ids(*self._own)
 
     def _has_whiteout(self, above: Directory, name: bytes) -> bool:
         """Tell whether the upper has a whiteout under a name, which is in the way of what shall be made there."""
@@ -168,8 +201,8 @@ class Names(CopyUp):
     def mknod(self, parent: Node, name: bytes, mode: int, device: int = 0) -> Node:
         """Make a file, fifo, socket or device (mknod(2)). A character device 0/0 is a whiteout's form: EPERM."""
         with self.lock:
-            self._check_new(parent, name)
             if stat.S_ISCHR(mode) and device == 0:
+                self._check_new(parent, name)
                 raise failure(errno.EPERM, name)
             return self._make(parent, name, lambda at, n: os.mknod(n, mode, device, dir_fd=at), is_directory=False)
 
@@ -193,8 +226,7 @@ class Names(CopyUp):
             self._check_new(parent, name)
             if node.is_directory:
                 raise failure(errno.EPERM, name)
-            where = node.path()
-            self.caller.target = where
+            self.caller.target = where = self._where(node)
         self.copy_up(node, data=False)
         with self.lock:
             self._check_new(parent, name)
@@ -218,9 +250,9 @@ class Names(CopyUp):
             node.orphan = None
             self._attach(parent, name, node)
             self._remember_key(node, (status.st_dev, status.st_ino))
-            self._note(EffectKind.LINKED, parent.path_of(name), target=where)
+            self._note(EffectKind.LINKED, self._where(parent, name), target=where)
             if replaces:
-                self._note(EffectKind.REVEALED, parent.path_of(name))
+                self._note(EffectKind.REVEALED, self._where(parent, name))
             self._count(node, 1)
             return self.hold(node)
 
@@ -266,13 +298,14 @@ class Names(CopyUp):
             node = self._find(parent, name)
             if not node.is_directory:
                 raise failure(errno.ENOTDIR, name)
-            if self.entries(node):
+            # One that is just removed from the upper is refused by the kernel if it is not empty: see `_remove`.
+            if (node.lower or self._shown_by(parent, name) is not None) and self.entries(node):
                 raise failure(errno.ENOTEMPTY, name)
             self._remove(parent, name, node)
 
     def _remove(self, parent: Node, name: bytes, node: Node) -> None:
         """Take a name away, leaving a whiteout where a read-only layer shows it; under the lock."""
-        path = parent.path_of(name)
+        path = self._where(parent, name)
         origin = self._shown_by(parent, name)
         shown = origin is not None
         present = node.upper
@@ -292,6 +325,9 @@ class Names(CopyUp):
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
+                if self.entries(node):
+                    node.orphan = None
+                    raise failure(errno.ENOTEMPTY, name) from None
                 syscalls.rename(above.fd, name, self.staging.fd, staged)
                 self._discard(staged)
         else:
@@ -325,14 +361,13 @@ class Names(CopyUp):
 
     def _bury(self, parent: Node, name: bytes, node: Node) -> None:
         """Take note that a name is gone; with the last one the node is dead."""
-        path = parent.path_of(name)
         self._count(node, -1)
         self._detach(parent, name, node)
         if node.parent is not None:
             node.orphan = None
             return
         node.dead = True
-        node.name = os.fsencode(path)
+        node.name = parent.raw_path_of(name)
         self._upper.drop(node)
         if not node.pins:
             self._idle.pop(node, None)

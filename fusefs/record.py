@@ -106,6 +106,12 @@ class Recording(Tree):
 
         self._take = take
 
+    def _where(self, node: Node, name: bytes | None = None) -> str:
+        """Return the path of a node, or of a name in it, for a note; nothing where nothing is noted."""
+        if self.caller.effects is None:
+            return ""
+        return node.path() if name is None else node.path_of(name)
+
     def _note(self, kind: EffectKind, path: str, *, origin: int | None = None, size: int = 0, target: str = "") -> None:
         """Note a change that the current operation made."""
         effects = self.caller.effects

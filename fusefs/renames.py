@@ -53,7 +53,7 @@ class Renames(Names):
             EXDEV for a directory with parts in read-only layers, unless the option `redirect` is on; EINVAL for
             other flags; else as the system call.
         """
-        self.caller.target = new_parent.path_of(new_name)
+        self.caller.target = self._where(new_parent, new_name)
         if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE) or flags == RENAME_NOREPLACE | RENAME_EXCHANGE:
             raise failure(errno.EINVAL, name)
         while True:
@@ -118,7 +118,7 @@ class Renames(Names):
     ) -> None:
         """Move a name whose object is in the upper; under the lock."""
         exchange = bool(flags & RENAME_EXCHANGE)
-        old_path, new_path = parent.path_of(name), new_parent.path_of(new_name)
+        old_path, new_path = self._where(parent, name), self._where(new_parent, new_name)
         for one in (parent, new_parent, *([node] if node.is_directory else [])):
             self.copy_up(one)
         if exchange and target is not None and target.is_directory:
@@ -144,7 +144,7 @@ class Renames(Names):
             self._attach(parent, name, target)
             return
         leaves = self._shown_by(parent, name)
-        revealed = self._has_whiteout(place, new_name)
+        revealed = self.caller.effects is not None and self._has_whiteout(place, new_name)
         if target is not None:
             self._clear_target(target, place, new_name)
             if self._is_in(place, new_name):
@@ -165,7 +165,10 @@ class Renames(Names):
         kept, here = self.host_path(node)
         if not node.is_directory:
             self._say_where_data_is(node)
-            if node.inode != self._inode(self.upper.device, self.real_status(node).st_ino):
+            # Where it was already, the mark was set when it came.
+            if parent is not node.parent and node.inode != self._inode(
+                self.upper.device, self.real_status(node).st_ino
+            ):
                 self._mark_impure(parent, place)
             return
         if node.lower:

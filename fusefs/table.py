@@ -77,6 +77,7 @@ class Table:
             if layer is not None:
                 self._filesystems.setdefault(layer.device, len(self._filesystems))
         self._uuids = self._read_uuids()
+        self._seen: tuple[Node, os.stat_result] | None = None
         self.root = self._make_root()
 
     def close(self) -> None:
@@ -276,6 +277,9 @@ class Table:
 
     def upper_directory(self, node: Node) -> Directory:
         """Return the open directory of the upper that belongs to a node which is there."""
+        found = node.orphan or self._upper.get(node)
+        if found is not None:
+            return found
         chain: list[Node] = []
         at = node
         while True:
@@ -337,10 +341,18 @@ class Table:
             return os.fstat(directory.fd)
         return os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
 
-    def attributes(self, node: Node) -> Attributes:
-        """Return the status of an object in the merged view."""
+    def seen(self, node: Node) -> os.stat_result | None:
+        """Return the status that the lookup or the making of a node has just read; None where it has read none.
+
+        For a driver that tells both in one answer: it is true at the end of the operation, and no longer.
+        """
+        seen = self._seen
+        return seen[1] if seen is not None and seen[0] is node else None
+
+    def attributes(self, node: Node, seen: os.stat_result | None = None) -> Attributes:
+        """Return the status of an object in the merged view; `seen` is what `seen(node)` has just said."""
         with self.lock:
-            real = self.real_status(node)
+            real = seen or self.real_status(node)
             links = real.st_nlink
             if node.index is not None:
                 links = node.count

@@ -17,7 +17,7 @@ from fusefs import marks, origin
 from fusefs.index import LinkIndex
 from fusefs.layer import Directory, Layer, Listing
 from fusefs.marks import Format
-from fusefs.node import Node
+from fusefs.node import Attributes, Node
 from fusefs.stack import Redirect
 from fusefs.table import INODE_BITS, O_DIRECTORY, Table, failure
 
@@ -43,18 +43,21 @@ class Tree(Table):
         with self.lock:
             return self.hold(self._find(parent, name))
 
-    def lookup_each(self, parent: Node, names: Iterable[bytes]) -> list[Node | None]:
-        """Return what each name in a directory leads to, held for the caller; None for what is not there.
+    def lookup_each(self, parent: Node, names: Iterable[bytes]) -> list[tuple[Node, Attributes] | None]:
+        """Return what each name in a directory leads to, held for the caller, and its status; None for what is gone.
 
         For a driver that answers a listing together with what the names lead to: not recorded, as the listing is.
         """
-        found: list[Node | None] = []
+        found: list[tuple[Node, Attributes] | None] = []
         with self.lock:
             for name in names:
                 try:
-                    found.append(self.hold(self._find(parent, name)))
+                    node = self._find(parent, name)
+                    attributes = self.attributes(node, self.seen(node))
                 except OSError:
                     found.append(None)
+                else:
+                    found.append((self.hold(node), attributes))
         return found
 
     def has(self, parent: Node, name: bytes) -> bool:
@@ -64,6 +67,7 @@ class Tree(Table):
 
     def _find(self, parent: Node, name: bytes) -> Node:
         """Return what a name leads to, not held; under the lock."""
+        self._seen = None
         node = parent.children.get(name)
         if node is not None and (self.options.cache or self._is_current(parent, name, node)):
             if node.links:
@@ -131,9 +135,12 @@ class Tree(Table):
             return self._from_lower(parent, name)
         if marks.is_whiteout(status) or (self.marks is Format.OCI and marks.reserved_name(name)):
             return None
-        if not stat.S_ISDIR(status.st_mode):
-            return self._upper_file(parent, name, status)
-        return self._upper_directory_node(parent, name, above, status)
+        if stat.S_ISDIR(status.st_mode):
+            node = self._upper_directory_node(parent, name, above, status)
+        else:
+            node = self._upper_file(parent, name, status)
+        self._seen = node, status
+        return node
 
     @staticmethod
     def _oci_mark(above: Directory, name: bytes) -> bool:
@@ -236,16 +243,18 @@ class Tree(Table):
             found = self._search(parent.lower, name, said.redirect, below=0)
             if found is not None and not found[1]:
                 parts = found[0]
-        inode = self._lower_inode(*parts[0]) if parts else self._inode(status.st_dev, status.st_ino)
+        inode = self._lower_directory(*parts[0])[0] if parts else self._inode(status.st_dev, status.st_ino)
         node = Node(stat.S_IFDIR, inode, parent, name)
         node.upper = True
         node.lower = parts
         return self._attach(parent, name, node)
 
-    def _lower_inode(self, number: int, path: bytes) -> int:
+    def _lower_directory(self, number: int, path: bytes) -> tuple[int, os.stat_result]:
+        """Return the inode number in the merged view of a directory of a read-only layer, and its status."""
         layer = self.layer(number)
         directory = layer.directory(path)
-        return self._inode(layer.device, os.fstat(directory.fd).st_ino)
+        status = os.fstat(directory.fd)
+        return self._inode(layer.device, status.st_ino), status
 
     def _from_lower(self, parent: Node, name: bytes) -> Node | None:
         found = self._search(parent.lower, name, None, below=0)
@@ -255,7 +264,9 @@ class Tree(Table):
         number, path = parts[0]
         layer = self.layer(number)
         if not lower_name:
-            node = Node(stat.S_IFDIR, self._lower_inode(number, path), parent, name)
+            inode, status = self._lower_directory(number, path)
+            node = Node(stat.S_IFDIR, inode, parent, name)
+            self._seen = node, status
         else:
             status = layer.stat(path, lower_name)
             node = Node(stat.S_IFMT(status.st_mode), self._inode(layer.device, status.st_ino), parent, name)

@@ -7,6 +7,7 @@ import mmap
 import os
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -432,3 +433,25 @@ with mount(Stack((at / "lower",), at / "upper", at / "work"), at / "merged", dri
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert (place.upper / "new").read_text() == "new"
+
+
+def test_a_default_acl_counts_from_when_it_is_set_until_it_is_removed(place: Place) -> None:
+    merged = place.mount()
+
+    def made(name: str) -> int:
+        os.close(os.open(merged / "dir" / name, os.O_CREAT | os.O_WRONLY, 0o666))
+        (merged / "dir" / f"{name}-dir").mkdir(mode=0o777)
+        return stat.S_IMODE((merged / "dir" / name).stat().st_mode)
+
+    entries = ((0x01, 7), (0x04, 7), (0x20, 2))  # the owner, the owning group, others
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", tag, mode, 0xFFFFFFFF) for tag, mode in entries)
+    umask = os.umask(0o077)
+    try:
+        assert made("before") == 0o600
+        os.setxattr(merged / "dir", "system.posix_acl_default", acl)
+        assert made("under") == 0o662
+        assert os.getxattr(merged / "dir" / "under-dir", "system.posix_acl_default") == acl
+        os.removexattr(merged / "dir", "system.posix_acl_default")
+        assert made("after") == 0o600
+    finally:
+        os.umask(umask)

@@ -15,6 +15,7 @@ import os
 import stat
 
 from fusefs.drivers.devfuse import answers, wire
+from fusefs.drivers.devfuse.nodes import Known
 from fusefs.drivers.devfuse.reading import Reading, take_name, take_names
 from fusefs.drivers.devfuse.wire import Fattr
 from fusefs.node import Node
@@ -25,6 +26,7 @@ __all__ = ["Changing"]
 _SETATTR = wire.SETATTR_IN.codec.unpack_from
 _NOW = -1
 _SECOND = 1_000_000_000
+_DEFAULT_ACL = b"system.posix_acl_default"
 
 # As plain numbers: flags of the enum module take a microsecond for each `&`.
 _MODE, _UID, _GID, _SIZE = int(Fattr.MODE), int(Fattr.UID), int(Fattr.GID), int(Fattr.SIZE)
@@ -54,26 +56,29 @@ class Changing(Reading):
 
     # Making
 
-    def _mode(self, parent: Node, mode: int, umask: int) -> int:
+    def _mode(self, parent: Known, mode: int, umask: int) -> int:
         """Return the permissions that a new object gets: a default ACL of the directory overrides the umask."""
-        if umask & mode & 0o777:
+        if not umask & mode & 0o777:
+            return mode
+        if parent.has_default_acl is None or not self.valid:
             try:
-                self.union.getxattr(parent, b"system.posix_acl_default")
+                self.union.getxattr(parent.node, _DEFAULT_ACL)
+                parent.has_default_acl = True
             except OSError:
-                return mode & ~umask
-        return mode
+                parent.has_default_acl = False
+        return mode if parent.has_default_acl else mode & ~umask
 
     def mknod(self, node_id: int, body: memoryview) -> bytes:
         """MKNOD."""
         mode, device, umask, _ = wire.MKNOD_IN.codec.unpack_from(body)
-        parent, name = self.nodes.find(node_id).node, take_name(body, 16)
-        return self.entry(self.union.mknod(parent, name, self._mode(parent, mode, umask), device))
+        parent, name = self.nodes.find(node_id), take_name(body, 16)
+        return self.entry(self.union.mknod(parent.node, name, self._mode(parent, mode, umask), device))
 
     def mkdir(self, node_id: int, body: memoryview) -> bytes:
         """MKDIR."""
         mode, umask = wire.MKDIR_IN.codec.unpack_from(body)
-        parent, name = self.nodes.find(node_id).node, take_name(body, 8)
-        return self.entry(self.union.mkdir(parent, name, stat.S_IMODE(self._mode(parent, mode, umask))))
+        parent, name = self.nodes.find(node_id), take_name(body, 8)
+        return self.entry(self.union.mkdir(parent.node, name, stat.S_IMODE(self._mode(parent, mode, umask))))
 
     def symlink(self, node_id: int, body: memoryview) -> bytes:
         """SYMLINK."""
@@ -161,8 +166,12 @@ class Changing(Reading):
         value = bytes(body[start : start + size])
         if len(value) != size:
             raise failure(errno.EINVAL, name)
-        node = self.nodes.find(node_id).node
-        self.union.setxattr(node, name, value, flags & (os.XATTR_CREATE | os.XATTR_REPLACE))
+        known = self.nodes.find(node_id)
+        node = known.node
+        try:
+            self.union.setxattr(node, name, value, flags & (os.XATTR_CREATE | os.XATTR_REPLACE))
+        finally:
+            known.has_default_acl = None
         if extra & wire.SETXATTR_ACL_KILL_SGID:
             mode = self.union.real_status(node).st_mode
             if mode & stat.S_ISGID:
@@ -171,7 +180,11 @@ class Changing(Reading):
 
     def removexattr(self, node_id: int, body: memoryview) -> bytes:
         """REMOVEXATTR."""
-        self.union.removexattr(self.nodes.find(node_id).node, take_names(body, 0)[0])
+        known = self.nodes.find(node_id)
+        try:
+            self.union.removexattr(known.node, take_names(body, 0)[0])
+        finally:
+            known.has_default_acl = None
         return b""
 
 

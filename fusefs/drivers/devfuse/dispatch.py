@@ -24,6 +24,7 @@ from fusefs.drivers.devfuse.device import Device
 from fusefs.drivers.devfuse.opening import Opening
 from fusefs.drivers.devfuse.options import Tuning
 from fusefs.drivers.devfuse.wire import Opcode
+from fusefs.node import Node
 from fusefs.union import Union
 
 __all__ = ["Dispatcher"]
@@ -63,6 +64,15 @@ _SLOW = frozenset(
 
 #: Requests that copy a file up, where that has not happened yet.
 _COPIES = frozenset({Opcode.SETATTR, Opcode.SETXATTR, Opcode.REMOVEXATTR, Opcode.OPEN})
+
+#: All requests that may take long, by what they ask for. All others, which are most, are known by one look here.
+_PERHAPS_SLOW = frozenset(
+    int(opcode)
+    for opcode in (
+        *_SLOW, *_COPIES, Opcode.WRITE, Opcode.READ, Opcode.READDIR, Opcode.RENAME, Opcode.RENAME2, Opcode.LINK,
+        Opcode.COPY_FILE_RANGE, Opcode.COPY_FILE_RANGE_64,
+    )
+)  # fmt: skip
 
 _LARGE = 1 << 16
 _KILLED = 1 << (signal.SIGKILL - 1)
@@ -213,6 +223,8 @@ class Dispatcher(Opening):
     def is_slow(self, request: memoryview) -> bool:
         """Tell whether a request may take long, so that somebody else should read the next one meanwhile."""
         length, opcode, _, node_id, *_ = _IN(request)
+        if opcode not in _PERHAPS_SLOW:
+            return False
         if opcode in _SLOW:
             return True
         if opcode == Opcode.WRITE:
@@ -230,14 +242,20 @@ class Dispatcher(Opening):
         elif opcode not in _COPIES or (opcode == Opcode.OPEN and not _OPEN(request, _IN_SIZE)[0] & _WRITES):
             return False
         known = self.nodes.get(node_id)
-        return known is not None and not known.node.data_in_upper and known.node.kind == stat.S_IFREG
+        return known is not None and self._copies_long(known.node)
+
+    def _copies_long(self, node: Node) -> bool:
+        """Tell whether a change of an object has to wait for a disk, or for much data, to have it copied up first."""
+        if node.data_in_upper or node.kind != stat.S_IFREG:
+            return False
+        return not self.union.options.volatile or self.union.real_status(node).st_size > _LARGE
 
     def _moves_lower_file(self, node_id: int, names: bytes, opcode: int) -> bool:
         """Tell whether what a rename moves has to be copied up first, or may have to."""
         known = self.nodes.get(node_id)
         name = names[8 if opcode == Opcode.RENAME2 else 0 :].partition(b"\0")[0]
         child = known.node.children.get(name) if known is not None else None
-        return child is None or not child.upper
+        return child is None or self._copies_long(child)
 
     def destroy(self, _node_id: int, _body: memoryview) -> bytes:
         """DESTROY: nothing is left to do."""

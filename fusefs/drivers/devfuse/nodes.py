@@ -70,15 +70,18 @@ class Known:
         How often the kernel has looked it up.
     state
         What is remembered since it was opened, None before.
+    has_default_acl
+        For a directory: whether it has a default ACL, None where that is not known.
     """
 
-    __slots__ = ("id", "lookups", "node", "state")
+    __slots__ = ("has_default_acl", "id", "lookups", "node", "state")
 
     def __init__(self, number: int, node: Node) -> None:
         self.id = number
         self.node = node
         self.lookups = 0
         self.state: State | None = None
+        self.has_default_acl: bool | None = None
 
 
 class Nodes:
@@ -196,6 +199,8 @@ class Nodes:
 
     def surplus(self) -> list[int]:
         """Return IDs of nodes that the kernel should let go of, those that it knows for longest; most often none."""
+        if len(self._by_id) <= self._enough:
+            return []
         with self._lock:
             if len(self._by_id) <= self._enough:
                 return []

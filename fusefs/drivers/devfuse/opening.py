@@ -107,21 +107,21 @@ class Opening(Changing):
     def create(self, node_id: int, body: memoryview) -> bytes:
         """CREATE: make a file and open it."""
         flags, mode, umask, _ = wire.CREATE_IN.codec.unpack_from(body)
-        parent, name = self.nodes.find(node_id).node, take_name(body, 16)
-        node, file = self.union.create(parent, name, flags, stat.S_IMODE(self._mode(parent, mode, umask)))
+        parent, name = self.nodes.find(node_id), take_name(body, 16)
+        node, file = self.union.create(parent.node, name, flags, stat.S_IMODE(self._mode(parent, mode, umask)))
         return self._created(node, file)
 
     def tmpfile(self, node_id: int, body: memoryview) -> bytes:
         """TMPFILE: make a file without a name and open it."""
         flags, mode, umask, _ = wire.CREATE_IN.codec.unpack_from(body)
-        parent = self.nodes.find(node_id).node
-        node, file = self.union.tmpfile(parent, flags, stat.S_IMODE(self._mode(parent, mode, umask)))
+        parent = self.nodes.find(node_id)
+        node, file = self.union.tmpfile(parent.node, flags, stat.S_IMODE(self._mode(parent, mode, umask)))
         return self._created(node, file)
 
     def _created(self, node: Node, file: OpenFile) -> bytes:
         known = self.nodes.know(node)
         try:
-            attributes = self.union.attributes(node)
+            attributes = self.union.attributes(node, self.union.seen(node))
             opened = self._opened(known, file, fresh=True)
         except BaseException:
             self.union.close_file(file)

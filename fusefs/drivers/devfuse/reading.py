@@ -83,6 +83,7 @@ class Reading:
         self.tuning = tuning
         self.nodes = Nodes(union, tuning.nodes)
         self.valid = FOREVER if union.options.cache else 0
+        self._absent = answers.pack_absent(self.valid)
         self._listings: OrderedDict[int, Listing] = OrderedDict()
         if self.valid:
             self._remember_less()
@@ -104,7 +105,7 @@ class Reading:
     def entry(self, node: Node) -> bytes:
         """Return the entry of a node that is held for it."""
         try:
-            attributes = self.union.attributes(node)
+            attributes = self.union.attributes(node, self.union.seen(node))
         except BaseException:
             self.union.release(node)
             raise
@@ -123,7 +124,9 @@ class Reading:
         try:
             node = self.union.lookup(parent, take_name(body))
         except FileNotFoundError:
-            return answers.pack_absent(self.valid) if self.valid else _raise(errno.ENOENT)
+            if self.valid:
+                return self._absent
+            raise
         return self.entry(node)
 
     def getattr(self, node_id: int, _body: memoryview) -> bytes:
@@ -184,20 +187,15 @@ class Reading:
 
         def look(names: list[bytes]) -> list[tuple[int, ...]]:
             found: list[tuple[int, ...]] = []
-            for node in self.union.lookup_each(parent, names):
-                if node is None:
+            for one in self.union.lookup_each(parent, names):
+                if one is None:
                     found.append(NOTHING)
                     continue
-                try:
-                    fields = answers.attributes_of(self.union.attributes(node))
-                except OSError:
-                    self.union.release(node)
-                    found.append(NOTHING)
-                    continue
+                node, attributes = one
                 child = self.nodes.know(node)
                 self._leave_to_kernel(node)
                 valid = self.status_valid(child)
-                found.append((child.id, 0, self.valid, valid[0], 0, valid[1], *fields))
+                found.append((child.id, 0, self.valid, valid[0], 0, valid[1], *answers.attributes_of(attributes)))
             return found
 
         return self._listing(known, position).page_plus(position, size, look)
@@ -238,10 +236,6 @@ class Reading:
                 self.device.backing_close(state.backing)
         for number, _ in counts:
             self._listings.pop(number, None)
-
-
-def _raise(code: int) -> bytes:
-    raise failure(code)
 
 
 def _sized(value: bytes, size: int) -> bytes:
