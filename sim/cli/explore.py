@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sim.cli.words import count_words, size_words
-
 if TYPE_CHECKING:
     from sim.explore import Limits, Target, Verdict
 
@@ -114,6 +112,7 @@ def _limits(
 
 
 def _judge(target: Target, limits: Limits) -> int:
+    from sim.cli.words import count_words, size_words
     from sim.explore import judge
     from sim.figures.text import safe
 
@@ -134,6 +133,7 @@ def _judge(target: Target, limits: Limits) -> int:
 
 
 def _worst(verdict: Verdict, limit: int = 10) -> None:
+    from sim.cli.words import count_words, size_words
     from sim.figures.text import safe
 
     for one in verdict.worst[:limit]:
