@@ -12,7 +12,7 @@ import msgspec
 
 from sim.api.exchange import Answer, ClientGoneError, Request, Streamed, Write, empty, json_answer
 from sim.engine.container import Ended
-from sim.engine.errors import BadParameterError
+from sim.engine.errors import BadParameterError, NotFoundError
 from sim.engine.filters import Filters
 from sim.engine.model import ContainerRequest, HostConfig, RestartPolicy
 from sim.engine.reading import read
@@ -51,6 +51,14 @@ def _making(router: Router, engine: Engine) -> None:
         containers.removing.remove(
             request.parameters["id"], force=request.flag("force"), volumes=request.flag("v"), link=request.flag("link")
         )
+        return empty()
+
+    @router.route("DELETE", "/containers/{id}/{alias}")
+    def remove_link(request: Request) -> Answer:
+        name = f"{request.parameters['id']}/{request.parameters['alias']}"
+        if not request.flag("link"):
+            raise NotFoundError(f"No such container: {name}")
+        containers.removing.remove(name, link=True)
         return empty()
 
     @router.route("POST", "/containers/{id}/rename")

@@ -61,9 +61,9 @@ def register(router: Router, engine: Engine) -> None:
             return Plain(b"", 200)
 
         def take(client: socket.socket, rest: bytes) -> None:
-            _run(engine, made, client, rest, size)
+            _run(engine, made, client, rest, wish)
 
-        return Upgraded(take, stream_type(request, made.wish.tty))
+        return Upgraded(take, stream_type(request, wish.tty))
 
     @router.route("POST", "/exec/{id}/resize")
     def resize(request: Request) -> Answer:
@@ -76,16 +76,21 @@ def register(router: Router, engine: Engine) -> None:
         return json_answer(execs.inspect(execs.get(request.parameters["id"])))
 
 
-def _run(engine: Engine, made: Exec, client: socket.socket, rest: bytes, size: tuple[int, int]) -> None:
-    """Run an exec on a connection that was handed over."""
+def _run(engine: Engine, made: Exec, client: socket.socket, rest: bytes, wish: _Start) -> None:
+    """Run an exec on a connection that was handed over.
+
+    Trap: whether its output is framed is what the start says, not whether it has a terminal: docker-py starts those
+    with a terminal without saying so again, and takes the frames apart.
+    """
     try:
-        far = engine.execs.start(made, size)
+        far = engine.execs.start(made, wish.console_size or (0, 0))
     except (ContainerError, EngineError, OSError) as error:
         text = f"{error}\r\n".encode()
         with contextlib.suppress(OSError):
-            client.sendall(text if made.wish.tty else frame(1, text))
+            client.sendall(text if wish.tty else frame(1, text))
         return
     keys = detach_keys(made.wish.detach_keys) if made.wish.tty and made.wish.attach_stdin else None
+    far.outputs = {each: 0 if wish.tty else stream or 1 for each, stream in far.outputs.items()}
     relay = Relay(client, far, rest, keys=keys, over=(made.over,))
     try:
         if relay.run(before_end=lambda: made.wait(_PATIENCE)):

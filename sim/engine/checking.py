@@ -113,7 +113,8 @@ def check_host(host: HostConfig, config: Config) -> None:
     if host.isolation not in ("", "default"):
         raise BadParameterError(f"invalid isolation '{host.isolation}' on linux")
     if host.log_config.type not in _LOG_DRIVERS:
-        raise BadParameterError(f"error looking up logging plugin {host.log_config.type}: not found")
+        name = host.log_config.type
+        raise BadParameterError(f'error looking up logging plugin {name}: plugin "{name}" not found')
     for name in host.log_config.config or {}:
         if name not in _LOG_OPTIONS:
             raise BadParameterError(f"unknown log opt '{name}' for {host.log_config.type or 'json-file'} log driver")

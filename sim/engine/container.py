@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sim.engine.errors import BadParameterError, ConflictError
+from sim.engine.links import links_of
 from sim.engine.model import Record, State
 from sim.runtime import Container as Shim
 
@@ -87,6 +88,10 @@ class Container:
     def state(self) -> State:
         """How it is."""
         return self.record.state
+
+    def link_variables(self) -> list[str]:
+        """Return the variables that tell its processes of the containers that it is linked to."""
+        return [each for link in links_of(self._owner, self.record) for each in link.variables()]
 
     def save(self, **changes: Any) -> None:
         """Change its record, on disk first."""

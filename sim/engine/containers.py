@@ -32,6 +32,7 @@ from sim.engine.errors import BadParameterError, ConflictError, NotFoundError
 from sim.engine.figures import Figures
 from sim.engine.filters import Filters
 from sim.engine.joining import Joining
+from sim.engine.links import link_names
 from sim.engine.listing import listed
 from sim.engine.logs import Logs
 from sim.engine.looking import Looking
@@ -279,12 +280,14 @@ class Containers:
         """Return containers as the API lists them, the newest first; parameters as in `listed`."""
         containers = listed(self, filters, everything=everything, limit=limit)
         names = self._image_names({container.record.image for container in containers})
+        linked = link_names(self)
         entries = []
         for container in containers:
             # One that is being removed meanwhile is listed no more: its layers go before its name does.
             with contextlib.suppress(NotFoundError, FileNotFoundError, NoLayerError):
                 sizes = self.sizes(container.id) if size else None
-                entries.append(list_entry(container, self._image_name(container.record, names), sizes))
+                image = self._image_name(container.record, names)
+                entries.append(list_entry(container, image, sizes, linked.get(container.id, ())))
         return entries
 
     def _image_names(self, images: set[str]) -> dict[str, str | None]:

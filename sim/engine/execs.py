@@ -311,7 +311,7 @@ def exec_spec(container: Container, wish: ExecRequest, size: tuple[int, int]) ->
     mask = capability_mask(privileged=True) if wish.privileged else spec.capabilities
     return replace(
         spec,
-        env=environment(changed(record, config=config)),
+        env=environment(changed(record, config=config), container.link_variables()),
         cwd=wish.working_dir or record.config.working_dir or "/",
         user=wish.user or record.config.user,
         terminal=wish.tty,

@@ -28,6 +28,7 @@ from sim.engine.creating import (
     warnings_for,
 )
 from sim.engine.errors import BadParameterError, EngineError, NotFoundError
+from sim.engine.links import resolved_links
 from sim.engine.model import Config, ContainerRequest, HostConfig, MountPoint, Record, State
 from sim.engine.mountwishes import mount_points, volume_labels
 from sim.engine.names import check_name
@@ -84,7 +85,7 @@ class Making:
         config = settled_hostname(config, host, identity)
         networks = network_wishes(request, host)
         mounts = mount_points(config, host, self._mounts_of)
-        self._check_links(host.links or ())
+        host = replace(host, links=resolved_links(self._owner, host.links, host.network_mode))
         command = command_of(config)
         record = Record(
             id=identity,
@@ -154,14 +155,6 @@ class Making:
             return self._owner.get(name).record.mounts
         except NotFoundError as error:
             raise BadParameterError(str(error)) from None
-
-    def _check_links(self, links: tuple[str, ...]) -> None:
-        for link in links:
-            name = link.partition(":")[0]
-            try:
-                self._owner.get(name)
-            except NotFoundError as error:
-                raise BadParameterError(f"could not get container for {name}: {error}") from None
 
     def _make(self, record: Record, image: Image | None) -> None:
         self._owner.rootfs.prepare(record.id)

@@ -12,9 +12,12 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from sim.engine.container import Container
 from sim.engine.errors import BadParameterError, ConflictError, EngineError, NotFoundError
 from sim.engine.filters import Filters
+from sim.engine.links import without_link
 from sim.engine.times import moment
 from sim.runtime import ContainerError
 
@@ -60,9 +63,10 @@ class Removing:
         ConflictError
             It runs, or is being removed already.
         """
-        container = self._owner.get(name)
         if link:
-            raise EngineError("Conflict, cannot remove the default link name of the container")
+            self._remove_link(name)
+            return
+        container = self._owner.get(name)
         with container.lock:
             if container.gone:
                 raise NotFoundError(f"No such container: {name}")
@@ -85,6 +89,18 @@ class Removing:
                 with container.lock, contextlib.suppress(Exception):
                     container.become(removing=False)
             raise
+
+    def _remove_link(self, name: str) -> None:
+        """Let a container (`HOLDER/ALIAS`) know another one no more."""
+        holder, _, alias = name.strip("/").partition("/")
+        container = self._owner.get(holder)
+        if not alias:
+            raise ConflictError("Conflict, cannot remove the default link name of the container")
+        with container.lock:
+            left = without_link(self._owner, container.record, alias)
+            container.save(host_config=replace(container.record.host_config, links=left))
+            if container.state.running:
+                self._owner.starting.renew_files(container.record)
 
     def _kill(self, container: Container) -> None:
         with contextlib.suppress(ConflictError):

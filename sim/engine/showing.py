@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from sim.engine.container import Container
-from sim.engine.model import Config, Health, HostConfig, MountPoint, State
+from sim.engine.links import links_of
+from sim.engine.model import Config, Health, HostConfig, MountPoint, Record, State
 from sim.engine.portspecs import listed_ports, split_port
 from sim.runtime.log import rfc3339
 
@@ -181,7 +183,7 @@ def _settings(container: Container) -> dict[str, Any]:
     """Return `NetworkSettings`: of the container itself, and of the default bridge also at its top."""
     record = container.record
     networks = record.attached or {
-        name: {**_NO_ENDPOINT, "Aliases": wish.get("Aliases"), "IPAMConfig": wish.get("IPAMConfig")}
+        name: {**_NO_ENDPOINT, **{key: wish[key] for key in _WISHED if wish.get(key)}}
         for name, wish in record.networks.items()
     }
     running = record.state.running
@@ -226,6 +228,8 @@ _NO_ENDPOINT: dict[str, Any] = {
     "GlobalIPv6PrefixLen": 0,
     "DNSNames": None,
 }
+#: What is shown of a network that a container has not been on yet.
+_WISHED = ("Aliases", "DriverOpts", "GwPriority", "IPAMConfig", "Links", "MacAddress")
 _TOP = (
     "EndpointID", "Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPAddress", "IPPrefixLen", "IPv6Gateway",
     "MacAddress",
@@ -256,7 +260,7 @@ def inspection(owner: Containers, container: Container, *, size: bool = False) -
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": [each.id for each in list(container.execs.values()) if each.running] or None,
-        "HostConfig": host_document(record.host_config),
+        "HostConfig": host_document(record.host_config) | _links(owner, record),
         "GraphDriver": {"Data": _graph(owner, container, place), "Name": record.driver},
     }
     if size:
@@ -267,6 +271,14 @@ def inspection(owner: Containers, container: Container, *, size: bool = False) -
         "Config": config_document(record.config),
         "NetworkSettings": _settings(container),
     }
+
+
+def _links(owner: Containers, record: Record) -> dict[str, Any]:
+    """Return links as they are called, where they are kept by ID."""
+    links = links_of(owner, record)
+    if not links and record.host_config.network_mode not in ("default", "bridge"):
+        return {}
+    return {"Links": sorted(f"/{link.container.name}:{link.name}" for link in links) or None}
 
 
 def _own_files(mode: str, place: Path) -> dict[str, str]:
@@ -284,7 +296,9 @@ def _graph(owner: Containers, container: Container, place: Path) -> dict[str, st
     }
 
 
-def list_entry(container: Container, image: str, sizes: tuple[int, int] | None = None) -> dict[str, Any]:
+def list_entry(
+    container: Container, image: str, sizes: tuple[int, int] | None = None, linked: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return a container as a list shows it.
 
     Parameters
@@ -293,12 +307,14 @@ def list_entry(container: Container, image: str, sizes: tuple[int, int] | None =
         What its image is called.
     sizes
         Bytes of its RW layer, and of all its layers.
+    linked
+        What containers that are linked to it call it.
     """
     record = container.record
     settings = record.attached or dict.fromkeys(record.networks, _NO_ENDPOINT)
     found: dict[str, Any] = {
         "Id": record.id,
-        "Names": [f"/{record.name}"],
+        "Names": [f"/{record.name}", *linked],
         "Image": image,
         "ImageID": record.image,
         "Command": " ".join(_quoted(word) for word in (record.path, *record.args)),

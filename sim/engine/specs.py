@@ -51,15 +51,21 @@ def joined_container(mode: str) -> str:
     return name if kind == "container" else ""
 
 
-def environment(record: Record) -> tuple[str, ...]:
-    """Return the variables of a container's process, as Docker orders them."""
+def environment(record: Record, linked: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the variables of a container's process, as Docker orders them.
+
+    Parameters
+    ----------
+    linked
+        Variables that tell of the containers that it is linked to.
+    """
     config = record.config
     found = {"PATH": DEFAULT_PATH}
     if config.hostname:
         found["HOSTNAME"] = config.hostname
     if config.tty:
         found["TERM"] = "xterm"
-    for variable in config.env or ():
+    for variable in (*linked, *(config.env or ())):
         name, given, value = variable.partition("=")
         if given:
             found[name] = value
@@ -185,6 +191,7 @@ def process_spec(
     network: str = "new",
     pid: str = "",
     ipc: str = "",
+    linked: Iterable[str] = (),
 ) -> ProcessSpec:
     """Return what the runtime is asked for.
 
@@ -196,6 +203,8 @@ def process_spec(
         The files of /etc.
     network, pid, ipc
         Namespaces: "new", "host", or the file of one to join; "" as the record says.
+    linked
+        As for `environment`.
 
     Raises
     ------
@@ -209,7 +218,7 @@ def process_spec(
     return ProcessSpec(
         args=(record.path, *record.args),
         rootfs=rootfs,
-        env=environment(record),
+        env=environment(record, linked),
         cwd=config.working_dir or "/",
         user=config.user,
         groups=host.group_add or (),

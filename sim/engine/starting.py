@@ -21,6 +21,7 @@ from sim.engine.container import Container, PendingStream
 from sim.engine.endpoints import Attachment
 from sim.engine.errors import BadParameterError, ConflictError, EngineError, NotFoundError, NotModifiedError
 from sim.engine.health import HealthCheck
+from sim.engine.links import links_of
 from sim.engine.model import Record
 from sim.engine.mounting import Mounting
 from sim.engine.portspecs import shown_ports
@@ -161,7 +162,9 @@ class Starting:
         undo.callback(self._engine.networks.detach, record.id)
         attachments = self._attach(record)
         binds = self._etc(record, attachments)
-        spec = process_spec(record, self._owner.rootfs.merged(record.id), attachments, binds, **namespaces)
+        linked = container.link_variables()
+        merged = self._owner.rootfs.merged(record.id)
+        spec = process_spec(record, merged, attachments, binds, linked=linked, **namespaces)
         directory = self._owner.rootfs.directory(record.id)
         config = record.config
         # A terminal stays open when the one who typed lets go: detached from, it can be attached to again.
@@ -247,26 +250,13 @@ class Starting:
         for entry in record.host_config.extra_hosts or ():
             name, _, address = entry.partition(":")
             hosts.append((gateway or "127.0.0.1" if address == "host-gateway" else address.strip("[]"), name))
-        hosts += self._links(record)
+        links = links_of(self._owner, record, running=True)
+        hosts += [(link.address, link.host_names) for link in links if link.address]
         return write_etc_files(record, directory, attachments, hosts)
 
     def renew_files(self, record: Record) -> None:
         """Let a running container's files of /etc tell of the networks that it is on now."""
         self._etc(record, self._engine.networks.attachments(record.id))
-
-    def _links(self, record: Record) -> list[tuple[str, str]]:
-        """Return address and names of the containers that a container is linked to (`--link`)."""
-        found = []
-        for link in record.host_config.links or ():
-            name, _, alias = link.partition(":")
-            other = self._owner.get(name)
-            if not other.state.running:
-                raise ConflictError(f"Cannot link to a non running container: /{other.name} AS /{record.name}/{alias}")
-            address = next((each["IPAddress"] for each in other.record.attached.values() if each.get("IPAddress")), "")
-            names = dict.fromkeys(word for word in (alias, other.record.config.hostname, other.name) if word)
-            if address:
-                found.append((address, " ".join(names)))
-        return found
 
     def follow(self, container: Container, shim: Shim) -> None:
         """Learn of a running container's end, and of its health."""
