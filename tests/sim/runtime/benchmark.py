@@ -180,13 +180,13 @@ def main() -> None:
         container.kill()
         ours.end(base, mounted, container)
         subprocess.run([*podman, "rm", "-af", "-t", "0"], capture_output=True)
-        while not subprocess.run(["umount", "-l", place / "root/overlay"], capture_output=True).returncode:
-            pass  # podman mounts it on itself, once for each process that asks
         if client is not None:
             idle.remove(force=True)
             client.images.remove("lbench:1", force=True)
             client.close()
         end_zygote()
+        while not subprocess.run(["umount", "-l", place / "root/overlay"], capture_output=True).returncode:
+            pass  # podman mounts it on itself, once for each process that asks, and those that clean up come late
         shutil.rmtree(place)
 
 
