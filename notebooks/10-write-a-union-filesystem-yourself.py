@@ -115,7 +115,7 @@ class TinyUnion:
 '''
 (home / "tiny.py").write_text(SOURCE)
 sys.path.insert(0, str(home))
-from tiny import TinyUnion  # noqa: E402
+from tiny import TinyUnion
 
 union = TinyUnion(home / "upper", home / "app", home / "base")
 print(union.names("/"))
