@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sim.engine.container import Container
+from sim.engine.durations import duration_words
 from sim.engine.links import links_of
 from sim.engine.model import Config, Health, HostConfig, MountPoint, Record, State
 from sim.engine.portspecs import listed_ports, split_port
@@ -23,7 +24,7 @@ from sim.runtime.log import rfc3339
 if TYPE_CHECKING:
     from sim.engine.containers import Containers
 
-__all__ = ["human_duration", "inspection", "list_entry", "moment_text", "status_text"]
+__all__ = ["inspection", "list_entry", "moment_text", "status_text"]
 
 _NEVER = "0001-01-01T00:00:00Z"
 
@@ -49,42 +50,12 @@ def moment_text(nanoseconds: int) -> str:
     return f"{text}Z"
 
 
-def human_duration(seconds: float) -> str:
-    """Return a span of time in words, as Docker's command line has it.
-
-    >>> [human_duration(each) for each in (0.5, 1, 45, 70, 200, 3700, 90000, 1e6, 1e7)]
-    ['Less than a second', '1 second', '45 seconds', 'About a minute', '3 minutes', 'About an hour', '25 hours', \
-'11 days', '3 months']
-    """
-    whole = int(seconds)
-    minutes, hours = whole // 60, int(seconds / 3600 + 0.5)
-    if whole < 1:
-        return "Less than a second"
-    if whole == 1:
-        return "1 second"
-    if whole < 60:
-        return f"{whole} seconds"
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    if hours == 1:
-        return "About an hour"
-    if hours < 48:
-        return f"{hours} hours"
-    days = int(seconds / 3600) // 24
-    for limit, length, unit in ((14, 1, "days"), (60, 7, "weeks"), (730, 30, "months")):
-        if days < limit:
-            return f"{days // length} {unit}"
-    return f"{int(seconds / 3600) // (24 * 365)} years"
-
-
 def status_text(state: State, now: int | None = None) -> str:
     """Return the words for a state in a list of containers."""
     moment = now or time.time_ns()
 
     def span(since: int) -> str:
-        return human_duration(max(0, moment - since) / 1e9)
+        return duration_words(max(0, moment - since) / 1e9)
 
     if state.running:
         if state.paused:
