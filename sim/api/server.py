@@ -18,6 +18,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from http import HTTPStatus
 from urllib.parse import unquote
 
@@ -173,7 +174,8 @@ class _Connection:
                 assert not isinstance(event, type)
                 return event
             if self._http.they_are_waiting_for_100_continue:
-                self._socket.sendall(self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+                go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+                self._socket.sendall(self._http.send(go_on) or b"")
             self._http.receive_data(self._socket.recv(_PIECE))
 
     def _chunks(self) -> Iterator[bytes]:
@@ -207,6 +209,8 @@ class _Connection:
 
     def _route(self, method: str, head: h11.Request) -> tuple[Request, Handler]:
         target = head.target.decode("latin-1")
+        if not target.startswith("/"):  # as proxies write it: http://host/path
+            target = "/" + target.partition("://")[2].partition("/")[2]
         raw_path, _, query = target.partition("?")
         version, path = split_version(unquote(raw_path))
         shown = ".".join(map(str, version))
@@ -230,7 +234,7 @@ class _Connection:
         return request, handler
 
     def _head(self, answer: Plain | Streamed, more: list[tuple[bytes, bytes]]) -> h11.Response:
-        headers = [*self._server.headers, *more]
+        headers = [*self._server.headers, (b"Date", formatdate(usegmt=True).encode()), *more]
         if answer.content_type and answer.status not in (204, 304):
             headers.append((b"Content-Type", answer.content_type.encode()))
         headers += [(key.encode(), value.encode("latin-1", "replace")) for key, value in answer.headers.items()]

@@ -8,6 +8,7 @@ thread a container with checks, asleep between them.
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -97,7 +98,12 @@ class HealthCheck:
     def _probe(self, timeout: float) -> tuple[int, bytes]:
         """Run the command once; return its exit status, -1 where it took too long, and what it wrote."""
         spec = exec_spec(self._container, ExecRequest(cmd=self._command), (0, 0))
+        identity, command = secrets.token_hex(32), f"{self._command[0]} {' '.join(self._command[1:])}"
+        self._owner.tell(self._container, f"exec_create: {command}", execID=identity)
+        self._owner.tell(self._container, f"exec_start: {command}", execID=identity)
         probe = self._container.running_shim().probe(spec, timeout=timeout, limit=_LONGEST + 1)
+        code = 137 if probe.code is None else probe.code  # killed, since it took too long
+        self._owner.tell(self._container, "exec_die", execID=identity, exitCode=str(code))
         output = probe.output if len(probe.output) <= _LONGEST else probe.output[:_LONGEST] + b"..."
         if probe.code is not None:
             return probe.code, output

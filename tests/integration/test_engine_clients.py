@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import time
+from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -68,3 +72,34 @@ def test_a_container_that_ends_while_it_is_committed_need_not_stand_still(error:
     container = cast(Any, SimpleNamespace(shim=shim, state=state, lock=Lock()))
     with Looking(cast(Any, SimpleNamespace(engine=None)))._still(container):
         assert next(phases, "over") == "over"
+
+
+def test_checks_of_health_are_told_as_the_execs_that_they_are(engine: Daemon, client: docker.DockerClient) -> None:
+    since = time.time()
+    check = {"test": ["CMD", "echo", "well"], "interval": 300_000_000}
+    container = client.containers.run("busybox", "sleep 100", detach=True, healthcheck=check)
+    try:
+        told: list[dict[str, Any]] = []
+        filters = {"container": container.id}
+        with contextlib.closing(client.events(decode=True, since=since, filters=filters)) as events:
+            for event in events:
+                told.append(event)
+                if event["Action"].startswith("health_status"):
+                    break
+        told = [event for event in told if event["Action"].startswith("exec")]
+        assert [event["Action"] for event in told] == ["exec_create: echo well", "exec_start: echo well", "exec_die"]
+        assert told[2]["Actor"]["Attributes"]["exitCode"] == "0"
+        assert len({event["Actor"]["Attributes"]["execID"] for event in told}) == 1
+    finally:
+        container.remove(force=True)
+
+
+def test_a_request_may_name_the_host_in_its_target_and_is_answered_with_a_date(engine: Daemon) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(engine.address.removeprefix("unix://"))
+        connection.sendall(b"GET http://docker/v1.41/version HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n")
+        head, _, _ = b"".join(iter(lambda: connection.recv(65536), b"")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    dates = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"date:")]
+    assert len(dates) == 1
+    assert abs(parsedate_to_datetime(dates[0].decode()).timestamp() - time.time()) < 60
