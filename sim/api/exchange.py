@@ -20,6 +20,7 @@ from sim.engine.errors import BadParameterError
 __all__ = [
     "LATEST",
     "OLDEST",
+    "TAKEN_FOR_OLDEST",
     "Answer",
     "ClientGoneError",
     "Handler",
@@ -36,6 +37,10 @@ __all__ = [
 
 #: The API versions that are spoken.
 OLDEST, LATEST = (1, 24), (1, 50)
+
+#: A version that is taken for the oldest: skopeo, buildah and podman ask for it, whatever the engine speaks, to read
+#: and write images of the engine (`docker-daemon:`).
+TAKEN_FOR_OLDEST = (1, 22)
 
 #: Most bytes of a JSON body.
 LARGEST_JSON = 8 << 20

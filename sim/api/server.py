@@ -25,7 +25,17 @@ from urllib.parse import unquote
 import h11
 
 from sim.api.errors import answer_to
-from sim.api.exchange import LATEST, OLDEST, ClientGoneError, Handler, Plain, Request, Streamed, Upgraded
+from sim.api.exchange import (
+    LATEST,
+    OLDEST,
+    TAKEN_FOR_OLDEST,
+    ClientGoneError,
+    Handler,
+    Plain,
+    Request,
+    Streamed,
+    Upgraded,
+)
 from sim.api.listeners import Listener
 from sim.api.router import Router, split_version
 from sim.engine.errors import BadParameterError, NotFoundError
@@ -214,6 +224,8 @@ class _Connection:
         raw_path, _, query = target.partition("?")
         version, path = split_version(unquote(raw_path))
         shown = ".".join(map(str, version))
+        if version == TAKEN_FOR_OLDEST:
+            version = OLDEST
         if version < OLDEST:
             raise BadParameterError(
                 f"client version {shown} is too old. Minimum supported API version is {'.'.join(map(str, OLDEST))},"

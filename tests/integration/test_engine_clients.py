@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
+import subprocess
 import time
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -103,3 +106,18 @@ def test_a_request_may_name_the_host_in_its_target_and_is_answered_with_a_date(e
     dates = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"date:")]
     assert len(dates) == 1
     assert abs(parsedate_to_datetime(dates[0].decode()).timestamp() - time.time()) < 60
+
+
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
+def test_skopeo_takes_images_from_the_daemon_and_brings_them(engine: Daemon, tmp_path: Path) -> None:
+    def copy(*words: str) -> None:
+        done = subprocess.run(["skopeo", "--insecure-policy", "copy", *words], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    place = f"dir:{tmp_path}"
+    copy("--src-daemon-host", engine.address, "docker-daemon:busybox:latest", place)
+    copy("--dest-daemon-host", engine.address, place, "docker-daemon:brought/by-skopeo:1")
+    try:
+        assert engine.output("run", "--rm", "brought/by-skopeo:1", "echo", "there") == "there"
+    finally:
+        engine.output("rmi", "brought/by-skopeo:1")
