@@ -2,8 +2,9 @@
 
 Decided here and only here: where a member may go and what it replaces. Each member's directory is opened anew from the
 container's root, which no symlink and no `..` leads out of, and its last name is used alone, relative to it; so neither
-a tar nor a process in the container that changes directories meanwhile leads anywhere else. A `Placing` belongs to one
-thread.
+a tar nor a process in the container that changes directories meanwhile leads anywhere else. Small files that follow
+each other in one directory are made by several threads, since each call waits for whoever serves the view; all else is
+in the order of the tar. A `Placing` belongs to one thread.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 from sim.engine.errors import BadParameterError, EngineError
 from sim.engine.views import make_directories
@@ -26,7 +28,13 @@ __all__ = ["Placing"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+#: Files of up to how many bytes are made together, how many of them at most, and by how many threads.
+_SMALL, _TOGETHER, _THREADS = 1 << 16, 64, 4
 _EARLIEST, _LATEST = -(1 << 31) * 1_000_000_000, ((1 << 33) - 1) * 1_000_000_000
+
+
+Body = Iterable[tuple[int, bytes | memoryview]]
 
 
 class Placing:
@@ -51,6 +59,9 @@ class Placing:
         self._keeps_kind, self._owner = keeps_kind, owner
         self._times: dict[str, int] = {}
         self._parent: tuple[str, int] = ("", -1)
+        self._waiting: dict[bytes, tuple[Entry, Body]] = {}
+        self._above = b""
+        self._pool = ThreadPoolExecutor(_THREADS, "placing")
 
     def take(self, chunks: Iterable[bytes]) -> None:
         """Put all members in their places.
@@ -68,9 +79,11 @@ class Placing:
             reader = TarReader(decompress(chunks))
             for entry in reader:
                 if entry.path:
-                    self._put(entry, reader)
+                    self._take(entry, reader)
+            self._flush()
             self._finish()
         finally:
+            self._pool.shutdown()
             if self._parent[1] >= 0:
                 os.close(self._parent[1])
 
@@ -90,25 +103,62 @@ class Placing:
         self._parent = (path, found)
         return found
 
-    def _put(self, entry: Entry, reader: TarReader) -> None:
+    def _take(self, entry: Entry, reader: TarReader) -> None:
+        """Put a member in its place, or among those that are put there together."""
         above, _, name = entry.path.rpartition(b"/")
-        shown = os.fsdecode(entry.path)
+        if entry.kind is not Kind.FILE or entry.size > _SMALL or entry.extents is not None:
+            self._flush()
+            self._put(self._directory_of(entry), name, entry, reader.body())
+            return
+        if above != self._above or name in self._waiting or len(self._waiting) >= _TOGETHER:
+            self._flush()
+        self._above = above
+        self._waiting[name] = (entry, [(offset, bytes(part)) for offset, part in reader.body()])
+
+    def _flush(self) -> None:
+        """Put the files that wait in their places."""
+        waiting, self._waiting = list(self._waiting.items()), {}
+        if not waiting:
+            return
+        parent = self._directory_of(waiting[0][1][0])
+
+        def some(first: int) -> None:
+            for name, (entry, body) in waiting[first::_THREADS]:
+                self._put(parent, name, entry, body)
+
+        if len(waiting) < _THREADS:
+            for name, (entry, body) in waiting:
+                self._put(parent, name, entry, body)
+            return
+        for done in [self._pool.submit(some, first) for first in range(_THREADS)]:
+            done.result()
+
+    def _directory_of(self, entry: Entry) -> int:
+        """Return a descriptor of the directory that a member lies in, as `_open`."""
         try:
-            parent = self._open(os.fsdecode(above))
+            return self._open(os.fsdecode(entry.path.rpartition(b"/")[0]))
+        except OSError as error:
+            raise self._worded(error, entry) from None
+
+    def _put(self, parent: int, name: bytes, entry: Entry, body: Body) -> None:
+        try:
             try:
-                self._make(parent, name, entry, reader)
+                self._make(parent, name, entry, body)
             except FileExistsError:
                 self._make_room(parent, name, entry)
-                self._make(parent, name, entry, reader)
+                self._make(parent, name, entry, body)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
-                raise EngineError(f"{self._directory}/{shown}: {(error.strerror or '').lower()}") from None
-            raise BadParameterError(f"{self._directory}/{shown}: {(error.strerror or '').lower()}") from None
+            raise self._worded(error, entry) from None
 
-    def _make(self, parent: int, name: bytes, entry: Entry, reader: TarReader) -> None:
+    def _worded(self, error: OSError, entry: Entry) -> EngineError:
+        shown = f"{self._directory}/{os.fsdecode(entry.path)}: {(error.strerror or '').lower()}"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+        return EngineError(shown) if full else BadParameterError(shown)
+
+    def _make(self, parent: int, name: bytes, entry: Entry, body: Body) -> None:
         """Make what a member says, where nothing is; a directory may be there."""
         if entry.kind is Kind.FILE:
-            self._write(parent, name, entry, reader)
+            self._write(parent, name, entry, body)
             return
         if entry.kind is Kind.DIRECTORY:
             try:
@@ -148,12 +198,12 @@ class Placing:
         else:
             os.unlink(name, dir_fd=parent)
 
-    def _write(self, parent: int, name: bytes, entry: Entry, reader: TarReader) -> None:
+    def _write(self, parent: int, name: bytes, entry: Entry, body: Body) -> None:
         """Make a file. Each call is a way through the kernel to whoever serves the view, so none is made in vain."""
         fd = os.open(name, _NEW, entry.mode & 0o777, dir_fd=parent)
         try:
             made = os.fstat(fd)  # before anything is written: its attributes are known then
-            for offset, part in reader.body():
+            for offset, part in body:
                 while part:
                     done = os.pwrite(fd, part, offset)
                     part, offset = part[done:], offset + done
