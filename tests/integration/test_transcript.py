@@ -53,6 +53,7 @@ KNOWN: Mapping[str, str] = {
     "image inspect -f '{{.Id}}' base:1 base:9": "20.10 says twice that there is none",
     "run --rm base:1 /etc": "runc says 'is a directory' once it is built by Go 1.20, and 'permission denied' before",
     "run --rm --init base:1 ps -o args": "docker-init's words are a program's; ours is a process of the runtime",
+    "attach second  < another\\n": "20.10 now and then ends an attachment with its input, and what comes then is lost",
     "exec web nosuchcommand": "newer engines end it with 127, as a shell, 20.10 with 126",
     "load  < nonsense": "what is wrong with an archive is worded by whoever reads it",
     "network create --subnet nonsense bad": "newer engines have another text for it",
