@@ -195,9 +195,13 @@ def same(text: Sequence[str], printed: Sequence[str]) -> bool:
 
     >>> same(["first", "...", "last"], ["first", "1", "2", "last"]), same(["a"], ["a", "b"])
     (True, False)
+
+    Blank lines at the end say nothing, and a text's block does not keep them.
     """
-    wanted = [normal(line) for line in text]
-    seen = [normal(line) for line in printed]
+    wanted, seen = ([normal(line) for line in lines] for lines in (text, printed))
+    for lines in (wanted, seen):
+        while lines and not lines[-1]:
+            lines.pop()
     if "..." not in wanted:
         return wanted == seen
     groups: list[list[str]] = [[]]

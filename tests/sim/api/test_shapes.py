@@ -113,7 +113,8 @@ def test_what_a_build_is_asked_for() -> None:
             t="a:1", dockerfile="sub/Dockerfile", buildargs='{"A": "1", "B": null}', labels='{"l": "v"}', nocache="1",
             rm="0", q="true", target="stage", memory="1000000", cpuquota="150000", cpuperiod="100000",
             ulimits='[{"Name": "nofile", "Soft": 1, "Hard": 2}]', cachefrom='["x:1"]',
-            extrahosts="a:10.0.0.1,b:10.0.0.2", networkmode="host", platform="linux/amd64", version="1", securityopt='["seccomp=unconfined"]',
+            extrahosts="a:10.0.0.1,b:10.0.0.2", networkmode="host", platform="linux/amd64", version="1",
+            securityopt='["seccomp=unconfined"]',
         )
     )  # fmt: skip
     assert (options.tags, options.dockerfile, options.target) == (("a:1",), "sub/Dockerfile", "stage")
