@@ -371,5 +371,3 @@ def _guarded(failed: threading.Event, work: Callable[[], _T]) -> Callable[[], _T
 def _pool(size: int, name: str) -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(size, name) as pool:
         yield pool
-
-
