@@ -239,12 +239,16 @@ def rows(place: Path, files: int) -> Mapping[str, tuple[Callable[[Engine, int], 
 
 
 def share(pid: int) -> int:
-    return int(re.findall(r"^Pss: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)[0])
+    with contextlib.suppress(OSError):  # it has just ended
+        return int(re.findall(r"^Pss: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)[0])
+    return 0
 
 
 def used(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def idle(engines: Sequence[Engine]) -> tuple[list[str], list[str]]:
@@ -252,7 +256,7 @@ def idle(engines: Sequence[Engine]) -> tuple[list[str], list[str]]:
     before = [{pid: used(pid) for pid in engine.pids()} for engine in engines]
     time.sleep(10)
     memory = [sum(map(share, engine.pids())) / 1024 for engine in engines]
-    time_used = [sum(used(pid) - start for pid, start in each.items()) for each in before]
+    time_used = [sum(max(0.0, used(pid) - start) for pid, start in each.items()) for each in before]
     return [f"{each:.0f} MB" for each in memory], [f"{each:.2f} s" for each in time_used]
 
 
