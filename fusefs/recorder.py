@@ -1,8 +1,8 @@
 """The recorder: what the union gives its records to.
 
-Decided here and only here: when records reach the journal. They are only appended to a list, from any thread; a thread
-of its own passes the list on every `flush_interval` seconds or `batch` records, whichever comes first: to the database,
-or to a process that writes it (`scribe.py`). So a process that is killed loses at most the last batch.
+Decided here and only here: when records reach the journal. They are only put into a queue, from any thread; a thread of
+its own passes them on, `flush_interval` seconds after the first or at `batch` records, to the database or to a process
+that writes it (`scribe.py`), and sleeps where there are none. So a process that is killed loses at most the last batch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -73,7 +74,7 @@ class Recorder:
         *,
         level: Level = Level.ALL,
         append: bool = False,
-        flush_interval: float = 0.25,
+        flush_interval: float = 0.05,
         batch: int = 2000,
         apart: bool | Scribe = False,
     ) -> None:
@@ -82,10 +83,10 @@ class Recorder:
         self.takes = level.takes
         self._interval = flush_interval
         self._batch = batch
-        self._pending: list[RawRecord] = []
+        self._pending: deque[RawRecord] = deque()
         self._lock = threading.Lock()
         self._write_lock = threading.Lock()
-        self._wake = threading.Event()
+        self._begun, self._full = threading.Event(), threading.Event()
         self._stop = False
         self._failure = ""
         number = prepare_journal(self.path, layers, level, append=append)
@@ -104,8 +105,11 @@ class Recorder:
         """Take one operation as the union makes it, see `Raw`. Cheaper still."""
         pending = self._pending
         pending.append(record)
-        if len(pending) == self._batch:
-            self._wake.set()
+        waiting = len(pending)
+        if waiting == 1:
+            self._begun.set()
+        elif waiting == self._batch:
+            self._full.set()
 
     def flush(self) -> None:
         """Write what was recorded so far to the database, and return when it is there.
@@ -128,23 +132,32 @@ class Recorder:
             if self._stop:
                 return
             self._stop = True
-        self._wake.set()
+        self._begun.set()
+        self._full.set()
         self._thread.join()
         with self._write_lock:
-            taken, self._pending = self._pending, []
-            self._to.close(taken)
+            self._to.close(self._taken())
 
     def _run(self) -> None:
         while not self._stop:
-            self._wake.wait(self._interval)
-            self._wake.clear()
+            self._begun.wait()
+            self._begun.clear()
+            self._full.wait(self._interval)
+            self._full.clear()
             with self._write_lock:
                 self._write()
+            if self._pending:  # came while it was written
+                self._begun.set()
 
     def _write(self) -> None:
-        taken, self._pending = self._pending, []
+        taken = self._taken()
         if taken:
             self._failure = self._to.write(taken) or self._failure
+
+    def _taken(self) -> list[RawRecord]:
+        """Take what is waiting. One by one: a record that is being added at this moment must not be lost."""
+        take = self._pending.popleft
+        return [take() for _ in range(len(self._pending))]
 
     def __enter__(self) -> Self:
         """Enter a block at whose end the journal is closed."""

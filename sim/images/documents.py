@@ -296,13 +296,14 @@ def describe(media_type: str, data: bytes, annotations: Mapping[str, str] | None
 
 
 def rfc3339(seconds: float) -> str:
-    """Return a time in the form the documents use.
+    """Return a time in the form the documents use: without zeros at the end of a fraction, as Go writes it.
 
-    >>> rfc3339(0)
-    '1970-01-01T00:00:00Z'
+    >>> rfc3339(0), rfc3339(1.25)
+    ('1970-01-01T00:00:00Z', '1970-01-01T00:00:01.25Z')
     """
-    time = datetime.fromtimestamp(seconds, UTC)
-    return time.isoformat(timespec="microseconds" if time.microsecond else "seconds").replace("+00:00", "Z")
+    whole, _, fraction = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{whole}.{fraction}Z" if fraction else f"{whole}Z"
 
 
 @functools.lru_cache(maxsize=8192)

@@ -177,7 +177,12 @@ record.close()
 record = Recorder(sys.argv[1], [], append=True, apart=True)
 scribe = int(open(f"/proc/self/task/{os.getpid()}/children").read())
 while open(f"/proc/{scribe}/comm").read() != "layerlab-scribe\\n": time.sleep(0.01)
-found = {os.readlink(f"/proc/{scribe}/fd/{fd}") for fd in os.listdir(f"/proc/{scribe}/fd")}
+record.flush()
+found = []
+for fd in os.listdir(f"/proc/{scribe}/fd"):
+    try: found.append(os.readlink(f"/proc/{scribe}/fd/{fd}"))
+    except FileNotFoundError: pass  # it was just being closed
+assert any("socket" in name for name in found), found
 print(sorted(name for name in found if "held" in name or "pipe" in name), flush=True)
 record.close()
 """

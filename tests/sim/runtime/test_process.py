@@ -220,5 +220,6 @@ def test_a_title_longer_than_its_room_is_cut(rootfs: Path) -> None:
         process.start()
         assert title(process.pid)[:5] == ["/sbin/docker-init", "--", "sh", "-c", "sleep 100"]
         assert 1000 < len("".join(title(process.pid))) < 5000
-        environment = Path(f"/proc/{process.pid}/environ").read_bytes()
-        assert not environment.strip(b"\0")
+        if os.geteuid() == 0:  # another may not look into it at all
+            environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+            assert not environment.strip(b"\0")
