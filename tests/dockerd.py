@@ -32,7 +32,7 @@ import docker
 import pytest
 
 #: Where its programs may be besides PATH: a package unpacked there, nothing of which is installed.
-UNPACKED = "/opt/dockerref"
+UNPACKED = os.environ.get("LAYERLAB_DOCKERD", "/opt/docker")
 
 #: What dockerd and containerd write outside of the directories that they are given: hidden under an empty tmpfs each.
 HIDDEN = ("/etc/docker", "/run/docker", "/run/containerd")

@@ -252,7 +252,7 @@ home = pathlib.Path.home()
 process = subprocess.Popen([sys.executable, "-m", "sim.cli", "daemon"], cwd=sys.argv[1],
                            env={**os.environ, "XDG_RUNTIME_DIR": str(home)}, stderr=subprocess.PIPE)
 path = home / "layerlab" / "layerlab.sock"
-end = time.monotonic() + 20
+end = time.monotonic() + 60
 while not path.exists() and time.monotonic() < end:
     time.sleep(0.05)
 connection = socket.socket(socket.AF_UNIX)
