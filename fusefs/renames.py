@@ -105,9 +105,10 @@ class Renames(Names):
             if one is not None and one.is_directory and one.lower and not self._redirects:
                 raise failure(errno.EXDEV, name)
         if target is not None and target.is_directory and not flags & RENAME_EXCHANGE and self.entries(target):
-            # Refused only after both were copied up, as on the kernel: the number of links shows it.
-            self.copy_up(node)
-            self.copy_up(new_parent)
+            if not target.lower:
+                # The kernel leaves it to the upper to refuse, after both were copied up: the number of links shows it.
+                self.copy_up(node)
+                self.copy_up(new_parent)
             raise failure(errno.ENOTEMPTY, new_name)
         return node, target
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fusefs import Format, Options, Redirect, Stack, UnionFS, syscalls
 from fusefs.drivers.overlayfs import mount_overlay
 from tests.fusefs.strategies import operations, worlds
-from tests.fusefs.worlds import Mounted, Seen, World, build, look, perform
+from tests.fusefs.worlds import Mounted, Seen, Thing, World, build, look, perform
 
 EXAMPLES = int(os.environ.get("LAYERLAB_EXAMPLES", "100"))
 
@@ -72,6 +72,9 @@ SETTINGS = {
     "tmpfs": (Options(), "/dev/shm"),
 }
 
+#: One layer with directories in directories.
+DIRECTORIES: World = [{path: Thing("dir", mode=0o755) for path in ("a", "a/a", "c", "c/b", "c/b/a")}]
+
 #: What the kernel does otherwise with the option userxattr, see `fusefs.differences`.
 _NOT_FOR_USERS = ("symlink", "mkfifo", "link")
 
@@ -93,6 +96,7 @@ def fits(name: str, world: World, steps: list[tuple[Any, ...]]) -> tuple[World, 
 @pytest.mark.parametrize("setting", SETTINGS)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False)
 @given(world=worlds, steps=st.lists(operations, min_size=5, max_size=40))
+@example(world=DIRECTORIES, steps=[("rename", "c/b", "a", 0)])  # onto a directory of a lower layer that is not empty
 def test_every_step_is_the_kernels(setting: str, world: World, steps: list[tuple[Any, ...]]) -> None:
     os.umask(0o022)
     options, where = SETTINGS[setting]
