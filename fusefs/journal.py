@@ -24,11 +24,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from fusefs.closing import Closing
 from fusefs.errors import JournalError
-from fusefs.operation import Effect, EffectKind, Kind, Operation
+from fusefs.operation import EFFECT_KINDS, KINDS, Effect, EffectKind, Kind, Operation, Raw
 
 __all__ = ["Journal", "JournalLayer", "JournalWriter", "Level", "last_number", "prepare_journal"]
 
@@ -37,18 +37,8 @@ _SCHEMA_VERSION = 1
 #: How undecodable bytes of paths become text, as `os.fsdecode` does it.
 _ESCAPE = "surrogateescape"
 
-#: Enumeration members by value: looking one up in a dictionary is cheaper than calling the class, and is done often.
-_KINDS = {kind.value: kind for kind in Kind}
-_EFFECT_KINDS = {kind.value: kind for kind in EffectKind}
-
 #: Rows that one statement inserts: SQLite takes 32,766 values in one.
 _ROWS_AT_ONCE = 500
-
-#: Of an operation: kind, path, layer, effects (kind, path, origin, size, target), size, offset, target, start,
-#: duration, pid, error. Kinds are words and the path is bytes; other texts are as in `Operation`.
-RawRecord = tuple[
-    str, bytes, int | None, tuple[tuple[str, str, int | None, int, str], ...], int, int, str, int, int, int, int
-]
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -61,6 +51,10 @@ CREATE TABLE effect (
     operation INTEGER NOT NULL, position INTEGER NOT NULL, kind TEXT NOT NULL, path BLOB NOT NULL, origin INTEGER,
     size INTEGER NOT NULL, target BLOB NOT NULL, PRIMARY KEY (operation, position)) WITHOUT ROWID;
 """
+
+
+#: Asks for the number of the last operation.
+_LAST = "SELECT coalesce(max(number), 0) FROM operation"
 
 
 class Level(StrEnum):
@@ -131,7 +125,7 @@ def prepare_journal(path: Path, layers: Iterable[JournalLayer], level: Level, *,
         with database:
             if not exists:
                 database.executescript(_SCHEMA)
-            number = database.execute("SELECT coalesce(max(number), 0) FROM operation").fetchone()[0]
+            number = database.execute(_LAST).fetchone()[0]
             database.executemany(
                 "INSERT OR REPLACE INTO layer VALUES (?, ?, ?, ?)",
                 [(layer.number, layer.role, _stored(layer.name), os.fsencode(layer.path)) for layer in layers],
@@ -150,7 +144,7 @@ def prepare_journal(path: Path, layers: Iterable[JournalLayer], level: Level, *,
 def last_number(path: Path) -> int:
     """Return the number of the last operation in a journal that was prepared."""
     with contextlib.closing(_connect(path, mode="rw")) as database:
-        return int(database.execute("SELECT coalesce(max(number), 0) FROM operation").fetchone()[0])
+        return int(database.execute(_LAST).fetchone()[0])
 
 
 class JournalWriter:
@@ -169,7 +163,7 @@ class JournalWriter:
         self._database = _connect(path, mode="rw")
         self._database.execute("PRAGMA synchronous=NORMAL")
 
-    def write(self, records: Sequence[RawRecord]) -> None:
+    def write(self, records: Sequence[Raw]) -> None:
         """Write records; all of them, or none.
 
         Raises
@@ -182,7 +176,7 @@ class JournalWriter:
         with self._database:
             self._insert(first, records)
 
-    def _insert(self, first: int, records: Sequence[RawRecord]) -> None:
+    def _insert(self, first: int, records: Sequence[Raw]) -> None:
         encode = os.fsencode
         self._insert_rows(
             "operation",
@@ -238,7 +232,7 @@ class JournalWriter:
         self._database.close()
 
 
-class Journal:
+class Journal(Closing):
     """Reads a journal, also while it is being written.
 
     Parameters
@@ -291,7 +285,7 @@ class Journal:
 
     def __len__(self) -> int:
         """Return the number of operations on disk so far."""
-        return int(self.query("SELECT coalesce(max(number), 0) FROM operation")[0][0])
+        return int(self.query(_LAST)[0][0])
 
     def operations(
         self, *, after: int = 0, until: int | None = None, kinds: Iterable[Kind] | None = None
@@ -394,7 +388,7 @@ class Journal:
             values,
         ):
             there = target.decode(errors=_ESCAPE) if target else ""
-            effect = Effect(_EFFECT_KINDS[kind], path.decode(errors=_ESCAPE), origin, size, there)
+            effect = Effect(EFFECT_KINDS[kind], path.decode(errors=_ESCAPE), origin, size, there)
             found[number] = (*found[number], effect) if number in found else (effect,)
         return found
 
@@ -413,16 +407,6 @@ class Journal:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
-
-    def __enter__(self) -> Self:
-        """Enter a block at whose end the journal is closed."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the journal."""
-        self.close()
 
     def query(self, text: str, values: Sequence[object] = ()) -> list[Any]:
         """Return rows of the database, by the schema above; for modules of this package.
@@ -451,6 +435,6 @@ def _operation(row: tuple[Any, ...], effects: tuple[Effect, ...]) -> Operation:
     """Build an operation from a row of the table, in the order of its columns."""
     number, kind, path, layer, size, offset, target, start, duration, pid, error = row
     return Operation(
-        _KINDS[kind], path.decode(errors=_ESCAPE), layer, effects, size, offset,
+        KINDS[kind], path.decode(errors=_ESCAPE), layer, effects, size, offset,
         target.decode(errors=_ESCAPE) if target else "", start, duration, pid, error, number,
     )  # fmt: skip

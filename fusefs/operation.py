@@ -14,10 +14,22 @@ mount serves, and a tuple is made four times as fast as any other frozen object.
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["Effect", "EffectKind", "Kind", "Operation"]
+__all__ = [
+    "EFFECT_KINDS",
+    "KINDS",
+    "Effect",
+    "EffectKind",
+    "Kind",
+    "Operation",
+    "Raw",
+    "RawEffect",
+    "from_raw",
+    "to_raw",
+]
 
 
 class Kind(StrEnum):
@@ -162,3 +174,39 @@ class Operation(NamedTuple):
     def copied(self) -> int:
         """Bytes that copy-up moved because of this operation."""
         return sum(effect.size for effect in self.effects if effect.kind is EffectKind.COPIED_UP)
+
+
+#: Enumeration members by value: looking one up in a dictionary is cheaper than calling the class, and is done often.
+KINDS = {kind.value: kind for kind in Kind}
+EFFECT_KINDS = {kind.value: kind for kind in EffectKind}
+
+#: The fields of an `Effect`, the kind a plain word.
+RawEffect = tuple[str, str, int | None, int, str]
+
+#: An operation as it is made, before anybody looks at it: the fields of `Operation` in their order, but for the number.
+#: Kinds are plain words, the path is bytes, and effects are `RawEffect`s, so that nothing is converted that may never
+#: be read, and all of it can be passed on to another process as it is.
+Raw = tuple[str, bytes, int | None, tuple[RawEffect, ...], int, int, str, int, int, int, int]
+
+
+def from_raw(raw: Raw) -> Operation:
+    """Return the operation that a raw one is.
+
+    >>> from_raw(("unlink", b"/a", 0, (("removed", "/a", None, 0, ""),), 0, 0, "", 1, 2, 3, 0)).effects[0].kind
+    <EffectKind.REMOVED: 'removed'>
+    """
+    kind, path, layer, effects, size, offset, target, start, duration, pid, error = raw
+    plain = tuple([Effect(EFFECT_KINDS[word], where, origin, many, to) for word, where, origin, many, to in effects])
+    return Operation(KINDS[kind], os.fsdecode(path), layer, plain, size, offset, target, start, duration, pid, error)
+
+
+def to_raw(operation: Operation) -> Raw:
+    """Return the raw form of an operation; its number is left out.
+
+    >>> operation = Operation(Kind.LOOKUP, "/a", 1)
+    >>> from_raw(to_raw(operation)) == operation
+    True
+    """
+    kind, path, layer, effects, size, offset, target, start, duration, pid, error, _ = operation
+    plain = tuple([(each.kind.value, each.path, each.origin, each.size, each.target) for each in effects])
+    return kind.value, os.fsencode(path), layer, plain, size, offset, target, start, duration, pid, error

@@ -13,9 +13,8 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from fusefs.closing import Closing
 from fusefs.files import OpenFile
 from fusefs.node import Attributes, Node
 from fusefs.record import Record
@@ -28,7 +27,7 @@ __all__ = ["AnyPath", "UnionFS"]
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
-class UnionFS:
+class UnionFS(Closing):
     """A stack of layers as one tree, in this process: no mount, no privilege, any thread.
 
     Parameters
@@ -96,16 +95,6 @@ class UnionFS:
     def close(self) -> None:
         """Let go of the layers."""
         self.union.close()
-
-    def __enter__(self) -> Self:
-        """Enter a block at whose end the layers are let go."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let go of the layers."""
-        self.close()
 
     @contextlib.contextmanager
     def _node(self, path: AnyPath, *, follow: bool = True) -> Iterator[Node]:

@@ -17,23 +17,11 @@ from time import perf_counter_ns, time_ns
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from fusefs.node import Node
-from fusefs.operation import Effect, EffectKind, Kind, Operation
+from fusefs.operation import EffectKind, Kind, Operation, Raw, RawEffect, from_raw
 from fusefs.stack import Options, Stack
 from fusefs.tree import Tree
 
-__all__ = ["Caller", "Raw", "RawEffect", "Record", "Recording", "from_raw", "recorded"]
-
-#: An operation as it is made, before anybody looks at it: the fields of `Operation` in their order, but for the number.
-#: Kinds are plain words, the path is bytes, and effects are `RawEffect`s, so that nothing is converted that may never
-#: be read, and all of it can be passed on to another process as it is.
-Raw = tuple[str, bytes, int | None, tuple["RawEffect", ...], int, int, str, int, int, int, int]
-
-#: The fields of an `Effect`, the kind a plain word.
-RawEffect = tuple[str, str, int | None, int, str]
-
-#: Enumeration members by value: looking one up in a dictionary is cheaper than calling the class.
-_KINDS = {kind.value: kind for kind in Kind}
-_EFFECT_KINDS = {kind.value: kind for kind in EffectKind}
+__all__ = ["Caller", "Record", "Recording", "recorded"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,12 +35,6 @@ class Record(Protocol):
 
     def __call__(self, operation: Operation, /) -> None:
         """Take one operation."""
-
-
-def from_raw(raw: Raw, number: int = 0) -> Operation:
-    """Return the operation that a raw one is."""
-    effects = tuple([Effect(_EFFECT_KINDS[kind], *rest) for kind, *rest in raw[3]])  # type: ignore[arg-type]
-    return Operation(_KINDS[raw[0]], os.fsdecode(raw[1]), raw[2], effects, *raw[4:], number)
 
 
 class Caller(threading.local):

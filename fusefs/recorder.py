@@ -14,12 +14,12 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from fusefs.closing import Closing
 from fusefs.errors import JournalError
-from fusefs.journal import JournalLayer, JournalWriter, Level, RawRecord, prepare_journal
-from fusefs.operation import Operation
+from fusefs.journal import JournalLayer, JournalWriter, Level, prepare_journal
+from fusefs.operation import Operation, Raw, to_raw
 
 if TYPE_CHECKING:
     from fusefs.scribe import Scribe
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Recorder"]
 
 
-class Recorder:
+class Recorder(Closing):
     """Writes a journal. Call it with each operation; close it at the end.
 
     Parameters
@@ -83,7 +83,7 @@ class Recorder:
         self.takes = level.takes
         self._interval = flush_interval
         self._batch = batch
-        self._pending: deque[RawRecord] = deque()
+        self._pending: deque[Raw] = deque()
         self._lock = threading.Lock()
         self._write_lock = threading.Lock()
         self._begun, self._full = threading.Event(), threading.Event()
@@ -97,11 +97,9 @@ class Recorder:
 
     def __call__(self, operation: Operation) -> None:
         """Take one operation. Cheap, never blocks on the disk."""
-        kind, path, layer, effects, *rest, _ = operation
-        plain = tuple((each.kind.value, *each[1:]) for each in effects)
-        self.take((kind.value, os.fsencode(path), layer, plain, *rest))  # type: ignore[arg-type]
+        self.take(to_raw(operation))
 
-    def take(self, record: RawRecord) -> None:
+    def take(self, record: Raw) -> None:
         """Take one operation as the union makes it, see `Raw`. Cheaper still."""
         pending = self._pending
         pending.append(record)
@@ -154,20 +152,10 @@ class Recorder:
         if taken:
             self._failure = self._to.write(taken) or self._failure
 
-    def _taken(self) -> list[RawRecord]:
+    def _taken(self) -> list[Raw]:
         """Take what is waiting. One by one: a record that is being added at this moment must not be lost."""
         take = self._pending.popleft
         return [take() for _ in range(len(self._pending))]
-
-    def __enter__(self) -> Self:
-        """Enter a block at whose end the journal is closed."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the journal."""
-        self.close()
 
 
 class _Thread:
@@ -179,7 +167,7 @@ class _Thread:
         except sqlite3.Error as error:
             raise JournalError(f"{path}: this is no journal that can be written: {error}") from error
 
-    def write(self, records: list[RawRecord]) -> str:
+    def write(self, records: list[Raw]) -> str:
         try:
             self._writer.write(records)
         except sqlite3.Error as error:
@@ -189,7 +177,7 @@ class _Thread:
     def settle(self) -> str:
         return ""
 
-    def close(self, records: list[RawRecord]) -> None:
+    def close(self, records: list[Raw]) -> None:
         if records:
             self.write(records)
         self._writer.finish()
@@ -205,7 +193,7 @@ class _Process:
         with contextlib.suppress(OSError):  # of one that is gone already the first record will tell
             self._scribe.open(path, number)
 
-    def write(self, records: list[RawRecord]) -> str:
+    def write(self, records: list[Raw]) -> str:
         try:
             self._scribe.write(records)
         except OSError as error:
@@ -218,5 +206,5 @@ class _Process:
         except OSError as error:
             return str(error)
 
-    def close(self, records: list[RawRecord]) -> None:
+    def close(self, records: list[Raw]) -> None:
         self._scribe.close(records)

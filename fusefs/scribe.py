@@ -29,7 +29,8 @@ import sqlite3
 import struct
 from pathlib import Path
 
-from fusefs.journal import JournalWriter, RawRecord, last_number
+from fusefs.journal import JournalWriter, last_number
+from fusefs.operation import Raw
 from fusefs.title import set_title
 
 __all__ = ["Scribe"]
@@ -80,7 +81,7 @@ class Scribe:
         data = marshal.dumps((os.fsencode(path), number))
         self._connection.sendall(_LENGTH.pack(len(data)) + data)
 
-    def write(self, records: list[RawRecord]) -> None:
+    def write(self, records: list[Raw]) -> None:
         """Pass records on.
 
         Raises
@@ -112,7 +113,7 @@ class Scribe:
             found += piece
         return found
 
-    def close(self, records: list[RawRecord]) -> None:
+    def close(self, records: list[Raw]) -> None:
         """Let it write these and all that it has got, mark the journal as ended in order, and end."""
         data = marshal.dumps(records) if records else b""
         with contextlib.suppress(OSError):

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from fusefs.closing import Closing
 
 __all__ = ["TarTree"]
 
@@ -51,7 +51,7 @@ def _failure(code: int, path: bytes) -> OSError:
     return OSError(code, os.strerror(code), os.fsdecode(path))
 
 
-class TarTree:
+class TarTree(Closing):
     """A tree whose files' data lie in the tar, which is one file of the host.
 
     Parameters
@@ -74,16 +74,6 @@ class TarTree:
             os.close(self._spool)
             os.close(self._aside)
             self._spool = self._aside = -1
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let go of it."""
-        self.close()
 
     # -- data
 

@@ -14,10 +14,10 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from fusefs import UnionFS, syscalls
+from fusefs.closing import Closing
 from fusefs.copyup import copy_data
 from sim.build.tartree import TarTree
 
@@ -78,7 +78,7 @@ class Status(Protocol):
         ...
 
 
-class PlainTree:
+class PlainTree(Closing):
     """A directory as a tree, with the calls of `UnionFS` that a build needs.
 
     Parameters
@@ -97,16 +97,6 @@ class PlainTree:
         if self._root >= 0:
             os.close(self._root)
             self._root = -1
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let go of it."""
-        self.close()
 
     def _forget(self) -> None:
         for kept in self._kept.values():

@@ -12,9 +12,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from fusefs.closing import Closing
 from fusefs.errors import JournalError
 from fusefs.journal import Journal
 from fusefs.operation import EffectKind, Operation
@@ -79,7 +78,7 @@ def follow(
             time.sleep(poll)
 
 
-class Follower:
+class Follower(Closing):
     """A graph that keeps up with a journal, brought up to date when asked.
 
     Parameters
@@ -143,16 +142,6 @@ class Follower:
     def close(self) -> None:
         """Close the journal; the graph stays as it is."""
         self._journal.close()
-
-    def __enter__(self) -> Self:
-        """Enter a block at whose end the journal is closed."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the journal."""
-        self.close()
 
 
 def advance(graph: LayerGraph, stack: LayerStack, operation: Operation) -> None:

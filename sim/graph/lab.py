@@ -17,10 +17,9 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from fusefs import FusefsError, Journal, JournalLayer, Level, Mount, Operation, Recorder, Stack, UnionFS, mount
+from fusefs.closing import Closing
 from sim.graph.errors import NameUnknown
 from sim.graph.graph import LayerGraph
 from sim.graph.sources import add_journal
@@ -29,7 +28,7 @@ from sim.graph.stack import LayerStack
 __all__ = ["Box", "Lab"]
 
 
-class Lab:
+class Lab(Closing):
     """A temporary directory of layers, and boxes that run on them.
 
     Parameters
@@ -134,18 +133,8 @@ class Lab:
         """Stop all boxes and remove everything."""
         self._end()
 
-    def __enter__(self) -> Self:
-        """Enter a block at whose end everything is removed."""
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop and remove everything."""
-        self.close()
-
-
-class Box:
+class Box(Closing):
     """A stack in use: change it with the methods, then look at its graph. Made by `Lab.start`."""
 
     def __init__(self, home: Path, name: str, layers: Mapping[str, Path], mounted: bool, level: Level) -> None:
@@ -286,16 +275,6 @@ class Box:
         if self._mount is not None:
             found, self._mount = self._mount, None
             found.unmount()
-
-    def __enter__(self) -> Self:
-        """Enter a block at whose end the box is stopped."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it."""
-        self.close()
 
 
 def _may_mount() -> bool:
