@@ -241,11 +241,11 @@ def _remove_tree(top: str) -> None:
     shutil.rmtree(top)
 
 
-def mounts_below(home: Path) -> list[Path]:
-    """Return what is mounted in a directory, the innermost first."""
+def mounts_below(home: Path, process: int | None = None) -> list[Path]:
+    """Return what is mounted in a directory, the innermost first; as another process has it, if one is named."""
     top = os.path.realpath(home)
     found = []
-    with open("/proc/self/mountinfo", "rb") as stream:
+    with open(f"/proc/{process or 'self'}/mountinfo", "rb") as stream:
         for line in stream:
             # Blanks and the like stand there as octal escapes.
             path = os.fsdecode(line.split(b" ")[4].decode("unicode_escape").encode("latin-1"))

@@ -6,8 +6,8 @@ a filesystem in memory of a limited size for all that is written, limits of memo
 (where the machine has them; else what is left are the disk, the time and the count of processes that the grader keeps).
 Submissions are graded one after the other. One thread.
 
-What a submission does to its own grader is not prevented: both are the same user in one sandbox. A report that looks too
-good is to be looked at by a person.
+Whoever judges is in the sandbox as well, so that nothing of a submission comes near the machine; between the two is a wall
+(`wall`), so that a submission can neither reach its judge nor what the judge writes.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def _sandbox(
         init=True,
         mounts=tuple(mounts),
         read_only=True,
-        capabilities=capability_mask(add=("SYS_ADMIN",)),
+        capabilities=capability_mask(add=("SYS_ADMIN", "SYS_PTRACE")),
         namespaces=Namespaces(user="new"),
         uid_map=(own[0],),
         gid_map=(own[1],),

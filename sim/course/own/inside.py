@@ -1,13 +1,15 @@
 """What runs in the sandbox: copies the submission, builds it, grades it, and says what came of it.
 
 Decided here: where things lie inside. All that a submission may write is in /layerlab-work (its copy, and the stacks), the
-grader's own files are in /layerlab-results, and /tmp and /var/tmp have to stay empty. The answer is one line of JSON, the last one
+grader's own files are in /layerlab-results, which is not there behind the wall that the submission runs behind (`wall`), and
+/tmp and /var/tmp have to stay empty. The answer is one line of JSON, the last one
 on standard output. Started by `batch`; one thread.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import shutil
@@ -21,7 +23,7 @@ from sim.course.own.grader import Report, grade
 from sim.course.own.levels import POINTS
 from sim.course.own.plugin import PLACE
 from sim.course.own.submission import OUTSIDE
-from sim.runtime import syscalls
+from sim.course.own.wall import WALL, enclose, kill_behind
 
 __all__ = ["main"]
 
@@ -29,24 +31,11 @@ _BUILD_SECONDS = 60
 _MOST_PICTURES = 12
 
 
-def _lock_mounts() -> None:
-    """Go into one more user and mount namespace: what is read-only here cannot be made writable there.
-
-    A mount namespace that a less privileged user namespace gets its copy of has its flags locked (mount_namespaces(7)):
-    the submission may mount, as it must, and not remount.
-    """
-    users, groups = os.geteuid(), os.getegid()
-    syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
-    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {users} 1"), ("gid_map", f"0 {groups} 1")):
-        Path(f"/proc/self/{name}").write_text(text)
-
-
 def main(request: dict[str, Any]) -> None:
     """Grade as the request says."""
-    _lock_mounts()
     source, copy = Path(request["submission"]), Path("/layerlab-work/submission")
     results = Path("/layerlab-results")
-    why = _build(source, copy, request["build"])
+    why = _build(source, copy, request["build"], results)
     words = [
         word.replace("SUBMISSION", str(copy if source.is_dir() else copy / source.name)) for word in request["command"]
     ]
@@ -54,6 +43,7 @@ def main(request: dict[str, Any]) -> None:
         {
             PLACE: "/layerlab-work",
             OUTSIDE: "/tmp:/var/tmp",
+            WALL: str(results),
             "TMPDIR": "/layerlab-results",
             "MPLCONFIGDIR": "/layerlab-results/mpl",
         }
@@ -81,8 +71,8 @@ def main(request: dict[str, Any]) -> None:
     print("\n" + json.dumps({"report": json.loads(report.as_json()), "files": files}))
 
 
-def _build(source: Path, copy: Path, build: str) -> str:
-    """Copy the submission and build it; return why that could not be done."""
+def _build(source: Path, copy: Path, build: str, results: Path) -> str:
+    """Copy the submission and build it behind a wall; return why that could not be done."""
     try:
         if source.is_dir():
             shutil.copytree(source, copy, symlinks=True)
@@ -93,21 +83,26 @@ def _build(source: Path, copy: Path, build: str) -> str:
         return f"it cannot be copied: {str(error)[:200]}"
     if not build:
         return ""
-    try:
-        done = subprocess.run(
+    log = results / "build.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
             ["sh", "-c", build],
             cwd=copy,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stream,
             stderr=subprocess.STDOUT,
-            timeout=_BUILD_SECONDS,
-            check=False,
+            preexec_fn=functools.partial(enclose, [str(results)]),
         )
-    except subprocess.TimeoutExpired:
-        return f"building took more than {_BUILD_SECONDS} seconds; stopped"
-    if done.returncode:
-        lines = done.stdout.decode(errors="replace").strip().splitlines()
-        return f"it cannot be built: {lines[-1][:200] if lines else f'status {done.returncode}'}"
+        try:
+            code = process.wait(_BUILD_SECONDS)
+        except subprocess.TimeoutExpired:
+            return f"building took more than {_BUILD_SECONDS} seconds; stopped"
+        finally:
+            kill_behind()
+            process.wait()
+    if code:
+        lines = log.read_text(errors="replace").strip().splitlines()
+        return f"it cannot be built: {lines[-1][:200] if lines else f'status {code}'}"
     return ""
 
 

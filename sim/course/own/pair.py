@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -101,11 +100,13 @@ class Pair:
         The submission's mount command.
     home
         An empty directory.
+    aside
+        Another for the reference, which a submission has no business to see.
     """
 
-    def __init__(self, command: Sequence[str], home: Path) -> None:
+    def __init__(self, command: Sequence[str], home: Path, aside: Path) -> None:
         self._command = command
-        self._home = home
+        self._sides = {"theirs": home / "theirs", "ours": aside / "ours"}
         self._lower: list[str] = []
         self._before: dict[str, dict[str, str]] = {}
         self._submission: Submission | None = None
@@ -115,7 +116,7 @@ class Pair:
     def stack(self, *lower: Mapping[str, Content], upper: Mapping[str, Content] | None = None) -> None:
         """Lay out the layers, the topmost read-only one first, and mount."""
         for side in ("theirs", "ours"):
-            top = self._home / side
+            top = self._sides[side]
             for number, content in enumerate(lower, 1):
                 _fill(top / "layers" / str(number), content)
             _fill(top / "upper", upper or {})
@@ -123,14 +124,14 @@ class Pair:
                 (top / name).mkdir()
         self._lower = [str(number) for number in range(1, len(lower) + 1)]
         self._before = {name: manifest(self._layer("theirs", name)) for name in self._lower}
-        ours = self._home / "ours"
+        ours = self._sides["ours"]
         self._reference = UnionFS([self._layer("ours", n) for n in self._lower], ours / "upper", ours / "work")
-        theirs = self._home / "theirs"
+        theirs = self._sides["theirs"]
         self._submission = Submission(self._command, theirs, [self._layer("theirs", name) for name in self._lower])
         self._submission.start()
 
     def _layer(self, side: str, name: str) -> Path:
-        return self._home / side / "layers" / name
+        return self._sides[side] / "layers" / name
 
     # Calls
 
@@ -266,7 +267,7 @@ class Pair:
 
     def _stack(self, side: str) -> LayerStack:
         lower = [self._layer(side, name) for name in self._lower]
-        return directories_graph(lower, self._home / side / "upper", name="submission").stack()
+        return directories_graph(lower, self._sides[side] / "upper", name="submission").stack()
 
     def finish(self) -> None:
         """Unmount, and compare what is left on disk."""
@@ -305,10 +306,6 @@ class Pair:
         if self._reference is not None:
             self._reference.close()
             self._reference = None
-
-    def remove(self) -> None:
-        """Remove all that was laid out."""
-        shutil.rmtree(self._home, ignore_errors=True)
 
 
 def _outcome(function: Callable[[], Any]) -> Any:

@@ -40,7 +40,8 @@ _results: list[dict[str, Any]] = []
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     """Return a submission and the reference; afterwards compare what they left."""
     home = Path(tempfile.mkdtemp(prefix="grade-", dir=os.environ.get(PLACE) or None))
-    made = Pair(shlex.split(os.environ[COMMAND]), home)
+    aside = Path(tempfile.mkdtemp(prefix="grade-"))
+    made = Pair(shlex.split(os.environ[COMMAND]), home, aside)
     request.node.stash[_PAIR] = made
     try:
         yield made
@@ -49,7 +50,8 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     finally:
         made.close()
         _draw(request, made)
-        shutil.rmtree(home, ignore_errors=True)
+        for directory in (home, aside):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 _PAIR = pytest.StashKey[Pair]()

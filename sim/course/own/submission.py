@@ -3,14 +3,15 @@
 Decided here and only here: how the directories get into a command (the words LOWER, UPPER, WORK and MNT, or appended
 when none of them is there), when a mount counts as made, and what is called off: a call that is not answered in time, a
 program that forks on and on, a full disk. Every process that the command starts carries a mark in its environment, by
-which it is found and killed, also when it has gone into the background. One thread, and one more for each call that is
-waited for.
+which it is found and killed, also when it has gone into the background. Where there is a wall (`wall`), it is run behind
+it, and the namespace says which processes are its own. One thread; without a wall one more for each call that is waited for.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import secrets
 import shutil
@@ -24,6 +25,7 @@ from typing import Any, TypeVar
 
 from fusefs.syscalls import umount
 from sim.course.errors import CourseError
+from sim.course.own.wall import WALL, TimeLimitError, ask, enclose, kill_behind, processes_behind
 from sim.course.place import mounts_below
 
 __all__ = [
@@ -50,6 +52,7 @@ _MOUNT_SECONDS = 10.0
 #: How long a call may take is said by this variable, in seconds.
 ANSWER = "LAYERLAB_GRADE_ANSWER"
 _CALL_SECONDS = 4.0
+_UNMOUNT_SECONDS = 5.0
 _MNT_DETACH = 2
 
 T = TypeVar("T")
@@ -94,6 +97,7 @@ class Submission:
             words = [word.replace(name, value) for word in words]
         self.words = words
         self._process: subprocess.Popen[bytes] | None = None
+        self._hidden = [place for place in os.environ.get(WALL, "").split(":") if place]
 
     def start(self) -> None:
         """Run the command and wait until the mount is there.
@@ -121,9 +125,12 @@ class Submission:
                     stderr=log,
                     env=environment,
                     start_new_session=True,
+                    preexec_fn=functools.partial(enclose, self._hidden) if self._hidden else None,
                 )
             except OSError as error:
                 raise StoppedError(f"the command cannot be run: {self.words[0]}: {error.strerror}") from None
+            except subprocess.SubprocessError:
+                raise CourseError("no wall can be made around the submission here") from None
         end = time.monotonic() + _MOUNT_SECONDS
         while not self._mounted():
             code = self._process.poll()
@@ -139,7 +146,17 @@ class Submission:
             time.sleep(0.01)
 
     def _mounted(self) -> bool:
-        return self.mountpoint in mounts_below(self.home)
+        return self.mountpoint in self._mounts()
+
+    def _mounts(self) -> list[Path]:
+        """Return what is mounted, as the submission has it."""
+        if not self._hidden:
+            return mounts_below(self.home)
+        if self._process is None or self._process.poll() is not None:
+            return []
+        with contextlib.suppress(OSError):
+            return mounts_below(self.home, self._process.pid)
+        return []
 
     def _said(self) -> str:
         """Return the last line that the program wrote."""
@@ -153,7 +170,7 @@ class Submission:
 
     def _others(self) -> list[int]:
         """Return the processes of this submission."""
-        return _marked(f"{_MARK}={self._mark}")
+        return processes_behind() if self._hidden else _marked(f"{_MARK}={self._mark}")
 
     def _watch(self) -> None:
         """Call off a program that forks without end."""
@@ -172,6 +189,9 @@ class Submission:
         OSError
             What the call ended with.
         """
+        patience = float(os.environ.get(ANSWER) or _CALL_SECONDS)
+        if self._hidden:
+            return self._ask(what, function, patience)
         result: list[Any] = []
 
         def run() -> None:
@@ -182,29 +202,52 @@ class Submission:
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        patience = float(os.environ.get(ANSWER) or _CALL_SECONDS)
         end = time.monotonic() + patience
         pause = 0.05
         thread.join(pause)
         while thread.is_alive():
             self._watch()
             if time.monotonic() > end:
-                full = self.disk_full()
-                self.kill()
+                stopped = self._late(what, patience)
                 thread.join(2)
-                if full:
-                    raise StoppedError(f"{what}: it has filled the disk; stopped")
-                raise StoppedError(f"{what}: no answer in {patience:g} seconds; stopped{self._said()}")
+                raise stopped
             thread.join(pause)
         done, value = result[0]
         if done:
             return value  # type: ignore[no-any-return]
-        if isinstance(value, OSError) and value.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+        raise self._failed(what, value)
+
+    def _ask(self, what: str, function: Callable[[], T], patience: float) -> T:
+        """Make a call behind the wall."""
+        assert self._process is not None
+        try:
+            return ask(self._process.pid, function, patience, self._watch)  # type: ignore[no-any-return]
+        except TimeLimitError:
+            raise self._late(what, patience) from None
+        except ProcessLookupError:  # nobody is behind the wall any more
             raise StoppedError(f"{what}: the program is gone{self._said()}") from None
-        if isinstance(value, OSError) and value.errno in (errno.ENOSPC, errno.EIO) and self.disk_full():
+        except BlockingIOError:  # no process more may be made, not even one to ask with
+            count = len(self._others())
             self.kill()
-            raise StoppedError(f"{what}: it has filled the disk; stopped") from None
-        raise value
+            raise ForksError(f"it forks: {count} processes; stopped") from None
+        except OSError as error:
+            raise self._failed(what, error) from None
+
+    def _late(self, what: str, patience: float) -> StoppedError:
+        full = self.disk_full()
+        self.kill()
+        if full:
+            return StoppedError(f"{what}: it has filled the disk; stopped")
+        return StoppedError(f"{what}: no answer in {patience:g} seconds; stopped{self._said()}")
+
+    def _failed(self, what: str, error: BaseException) -> BaseException:
+        """Return what a call that failed says of the program, or else the error itself."""
+        if isinstance(error, OSError) and error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+            return StoppedError(f"{what}: the program is gone{self._said()}")
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO) and self.disk_full():
+            self.kill()
+            return StoppedError(f"{what}: it has filled the disk; stopped")
+        return error
 
     def disk_full(self) -> bool:
         """Tell whether there is no room any more where the stacks lie."""
@@ -213,23 +256,39 @@ class Submission:
 
     def kill(self) -> None:
         """Kill every process of the submission, however many it makes meanwhile."""
-        kill_marked(f"{_MARK}={self._mark}")
+        if self._hidden:
+            kill_behind()
+        else:
+            kill_marked(f"{_MARK}={self._mark}")
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(2)
 
     def end(self) -> None:
         """Unmount, and leave no process and no mount behind."""
-        for mountpoint in mounts_below(self.home):
-            _unmount(mountpoint)
+        for mountpoint in self._mounts():
+            self._undo(mountpoint)
         end = time.monotonic() + 2
         while time.monotonic() < end and self._others():
             if self._process is not None:
                 self._process.poll()
             time.sleep(0.01)
         self.kill()
-        for mountpoint in mounts_below(self.home):
-            _unmount(mountpoint, lazily=True)
+        if not self._hidden:  # what was mounted behind a wall is gone with the last process there
+            for mountpoint in mounts_below(self.home):
+                _unmount(mountpoint, lazily=True)
+
+    def _undo(self, mountpoint: Path) -> None:
+        if not self._hidden:
+            _unmount(mountpoint)
+        elif self._process is not None:
+            with contextlib.suppress(OSError, TimeLimitError, RuntimeError):
+                ask(
+                    self._process.pid,
+                    functools.partial(umount, os.fsencode(mountpoint)),
+                    _UNMOUNT_SECONDS,
+                    lambda: None,
+                )
 
     def strays(self) -> list[str]:
         """Return what was written where the program had no business to, relative to its directory."""
