@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sim.figures.marks import badge, cross, hatched, plain, ring
-from sim.figures.style import LIGHT, Theme, page, styled, text_width
+from sim.figures.style import LIGHT, Theme, families, page, styled, text_width
 from sim.figures.text import SLANT_ACROSS, SLANT_UP, clean, count_text, fit, heading, plural, slanted
 from sim.graph.views import Box, CrossSection, SectionRow
 
@@ -61,7 +61,7 @@ def cross_section(data: CrossSection, *, theme: Theme = LIGHT) -> Figure:
     _glass(axes, theme, data, left, body, edges, row)
     for index, label in enumerate(labels):
         x = left + (index + 0.5) * cell
-        slanted(axes, theme, x - 0.02, top + 0.08, label, family="DejaVu Sans Mono")
+        slanted(axes, theme, x - 0.02, top + 0.08, label, family=families(mono=True))
     _merged_row(axes, theme, data, left, cell, top, row, edges)
     for index, item in enumerate(data.rows):
         for place, box in enumerate(item.boxes):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sim.figures.marks import badge, cross, plain, ring
-from sim.figures.style import LIGHT, Theme, page, styled, text_width
+from sim.figures.style import LIGHT, Theme, families, page, styled, text_width
 from sim.figures.text import clean, fit, heading, plural
 from sim.graph.views import LookupWalk, Probe
 
@@ -75,7 +75,7 @@ def lookup_walk(data: LookupWalk, *, theme: Theme = LIGHT) -> Figure:
             top + 0.12,
             fit(text, column - 0.15, 9.5, mono=True),
             size=9.5,
-            family="DejaVu Sans Mono",
+            family=families(mono=True),
             weight="bold",
             color=theme.ink,
             ha="center",

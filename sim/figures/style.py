@@ -9,6 +9,7 @@ matplotlib itself, one thread at a time.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
@@ -22,10 +23,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["DARK", "LIGHT", "Theme", "chart", "page", "save", "styled", "text_width"]
+__all__ = ["DARK", "LIGHT", "Theme", "characters", "chart", "families", "page", "save", "styled", "text_width"]
 
 _SHEET = Path(__file__).with_name("layerlab.mplstyle")
 _P = ParamSpec("_P")
+#: What draws Chinese, the best first. Of Noto's collection matplotlib sees the first face only, named for Japanese.
+_CHINESE = (
+    *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei"),
+    *("Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "SimHei", "Droid Sans Fallback"),
+)
+#: Where distributions have such fonts: matplotlib keeps a list, and misses what was installed after it was made.
+_FONT_FILES = (
+    *("opentype/noto/NotoSansCJK-Regular.ttc", "opentype/noto/NotoSansCJK-Bold.ttc"),
+    *("truetype/wqy/wqy-microhei.ttc", "truetype/wqy/wqy-zenhei.ttc", "truetype/droid/DroidSansFallbackFull.ttf"),
+)
 _DPI = 120  # of a PNG: twelve inches fill a projector
 
 
@@ -123,7 +134,31 @@ def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
 def _parameters() -> RcParams:
     from matplotlib import rc_params_from_file
 
-    return rc_params_from_file(_SHEET, use_default_template=False)
+    parameters = rc_params_from_file(_SHEET, use_default_template=False)
+    parameters["font.family"] = families()
+    return parameters
+
+
+@functools.cache
+def _further() -> tuple[str, ...]:
+    """Return the first of the families for what DejaVu lacks that this machine has, if it has one."""
+    from matplotlib import font_manager
+
+    manager = font_manager.fontManager
+    if not any(font.name in _CHINESE for font in manager.ttflist):
+        for name in _FONT_FILES:
+            with contextlib.suppress(OSError, RuntimeError):
+                manager.addfont(f"/usr/share/fonts/{name}")
+    have = {font.name for font in manager.ttflist}
+    return tuple(name for name in _CHINESE if name in have)[:1]
+
+
+def families(*, mono: bool = False) -> list[str]:
+    """Return the families of a text: DejaVu, which matplotlib brings, and one for Chinese where there is one.
+
+    Only what is installed is named: matplotlib warns of each family that it does not find.
+    """
+    return ["DejaVu Sans Mono" if mono else "DejaVu Sans", *_further()]
 
 
 @functools.cache
@@ -166,7 +201,7 @@ def text_width(text: str, size: float, *, mono: bool = False, bold: bool = False
     size
         Type size in points.
     mono, bold
-        Which cut of DejaVu.
+        Which cut.
     """
     font = _font(mono, bold)
     font.set_size(100, 72)
@@ -179,9 +214,24 @@ def text_width(text: str, size: float, *, mono: bool = False, bold: bool = False
 def _font(mono: bool, bold: bool):  # type: ignore[no-untyped-def]
     from matplotlib import font_manager
 
-    family = "DejaVu Sans Mono" if mono else "DejaVu Sans"
-    properties = font_manager.FontProperties(family=family, weight="bold" if bold else "normal")
-    return font_manager.get_font(font_manager.findfont(properties))
+    weight = "bold" if bold else "normal"
+    files = [
+        font_manager.findfont(font_manager.FontProperties(family=family, weight=weight))
+        for family in families(mono=mono)
+    ]
+    return font_manager.get_font(files)
+
+
+@functools.cache
+def characters(*, mono: bool = False) -> frozenset[int]:
+    """Return the characters that can be drawn, as numbers."""
+    from matplotlib import font_manager
+
+    found: set[int] = set()
+    for family in families(mono=mono):
+        file = font_manager.findfont(font_manager.FontProperties(family=family))
+        found |= font_manager.get_font(file).get_charmap().keys()
+    return frozenset(found)
 
 
 def chart(

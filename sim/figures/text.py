@@ -7,10 +7,9 @@ how far labels are slanted. Functions only; any thread.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
-from sim.figures.style import Theme, text_width
+from sim.figures.style import Theme, characters, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,15 +110,8 @@ def _escape(code: int) -> str:
 
 
 def _drawable(code: int) -> bool:
-    """Whether both faces that the figures use have the character; one that they lack would be an empty box."""
-    return all(code in faces for faces in _characters())
-
-
-@functools.cache
-def _characters() -> tuple[frozenset[int], frozenset[int]]:
-    from sim.figures.style import _font
-
-    return frozenset(_font(False, False).get_charmap()), frozenset(_font(True, False).get_charmap())
+    """Whether both sets of faces that the figures use have the character; one that they lack would be an empty box."""
+    return code in characters() and code in characters(mono=True)
 
 
 def fit(text: str, width: float, size: float, *, mono: bool = False, bold: bool = False) -> str:

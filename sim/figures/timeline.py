@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sim.figures.marks import badge, plain
-from sim.figures.style import LIGHT, Theme, page, styled, text_width
+from sim.figures.style import LIGHT, Theme, families, page, styled, text_width
 from sim.figures.text import SLANT_ACROSS, SLANT_UP, bytes_text, clean, count_text, fit, heading, plural, slanted
 from sim.graph.views import Timeline
 
@@ -72,7 +72,7 @@ def timeline(data: Timeline, *, theme: Theme = LIGHT) -> Figure:
         slanted(axes, theme, at, top + 0.40, verb, color=color, weight="bold")
         run = text_width(f"{verb}  ", 8, bold=True)
         place = at + run * SLANT_ACROSS, top + 0.40 + run * SLANT_UP
-        slanted(axes, theme, *place, path, family="DejaVu Sans Mono")
+        slanted(axes, theme, *place, path, family=families(mono=True))
     bottom = top - len(data.lanes) * lane
     _ticks(axes, theme, data, left, body, bottom)
     _key(axes, theme, data, 0.35, 0.3)

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from sim.figures.marks import plain
-from sim.figures.style import LIGHT, Theme, page, styled, text_width
+from sim.figures.style import LIGHT, Theme, families, page, styled, text_width
 from sim.figures.text import bytes_text, clean, count_text, fit, heading, plural
 from sim.graph.views import ChangeTree, Heat, HeatLine, TreeLine
 
@@ -105,7 +105,7 @@ def _line(axes: Axes, theme: Theme, line: TreeLine, x: float, y: float, width: f
         y,
         name,
         size=8.5,
-        family="DejaVu Sans Mono",
+        family=families(mono=True),
         color=theme.ink if line.what else theme.muted,
         weight="bold" if line.what else "normal",
         va="center_baseline",
@@ -169,7 +169,7 @@ def heat(data: Heat, *, theme: Theme = LIGHT) -> Figure:
             y,
             fit(line.name, max(0.35 + names - x - 0.2, 0.8), 8.5, mono=True),
             size=8.5,
-            family="DejaVu Sans Mono",
+            family=families(mono=True),
             color=theme.muted if line.name.endswith("/") else theme.ink,
             va="center_baseline",
             parse_math=False,

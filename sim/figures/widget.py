@@ -60,7 +60,8 @@ def step_widget(data: Steps, *, theme: Theme = LIGHT) -> VBox:
         rows=min(max(len(paths) + 1, 4), 14),
         layout={"width": "40%"},
     )
-    words, section, tree, history = (ipywidgets.HTML() for _ in range(4))
+    words, section, history = (ipywidgets.HTML() for _ in range(3))
+    tree = ipywidgets.HTML(layout={"width": "50%"})
 
     def show(_: object = None) -> None:
         step = data.steps[slider.value]
@@ -91,7 +92,7 @@ def _words(step: OperationStep, index: int, data: Steps, theme: Theme) -> str:
 
 def _section(step: OperationStep, chosen: str, theme: Theme) -> str:
     section = step.section
-    tilt = "writing-mode:vertical-rl;transform:rotate(180deg);max-height:9.5em;overflow:hidden;white-space:nowrap"
+    tilt = "writing-mode:vertical-rl;transform:rotate(180deg);max-height:16em;overflow:hidden;white-space:nowrap"
     head = []
     for index, path in enumerate(section.paths):
         weight = "bold" if index in step.touched else "normal"
@@ -162,7 +163,7 @@ def _tree(step: OperationStep, theme: Theme) -> str:
         ground = f"background:{theme.glass_rw};border-left:3px solid {theme.rw}" if rw else "padding-left:3px"
         weight = "" if directory else f"  {bytes_text(size)}"
         lines.append(f'<div style="{ground}">{"  " * depth}{_text(name)}{weight}</div>')
-    style = "white-space:pre;font-family:monospace;max-height:20em;overflow:auto;"
+    style = "white-space:pre;font-family:monospace;line-height:1.4;max-height:20em;overflow:auto;"
     style += f"background:{theme.glass};color:{theme.ink}"
     return f'<b>what a process sees</b><div style="{style}">{"".join(lines)}</div>'
 
@@ -172,4 +173,4 @@ def _history(step: OperationStep, path: str, data: Steps, theme: Theme) -> str:
     if not path:
         return f'<span style="color:{theme.muted}">a click on a path: its history</span>'
     lines = "".join(f"<li>{_text(words)}</li>" for words in events)
-    return f"<b>history of {_text(path)}</b><ol>{lines}</ol>"
+    return f'<b>history of {_text(path)}</b><ol style="line-height:1.4;margin:0.3em 0">{lines}</ol>'

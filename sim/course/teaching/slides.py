@@ -1,7 +1,8 @@
 """Slides: one self-contained page of HTML a lesson, made from its source.
 
 Decided here and only here: what of a lesson is a slide, and how slides look and are moved through. Nothing is loaded from
-anywhere: the figure is in the page, the script is twenty lines. Keys: arrows, space, Home, End; n for the notes, p for one
+anywhere: the figure is in the page, the script is short. Letters grow with the window, and a slide with too much on it is set
+smaller until it fits. Keys: arrows, space, Home, End; n for the notes, p for one
 long page. Without a script, and on paper, all slides stand below each other. Functions without state: any thread.
 """
 
@@ -28,20 +29,25 @@ _STYLE = """
   :root { --ink: #e8ecef; --muted: #9aa7b1; --paper: #14181c; --accent: #56b4e9; --glass: #20272d }
 }
 * { box-sizing: border-box }
-body { margin: 0; color: var(--ink); background: var(--paper); font: 26px/1.45 "DejaVu Sans", "Noto Sans CJK SC", sans-serif }
+body { margin: 0; color: var(--ink); background: var(--paper); font-size: 26px; font-size: max(14px, min(2.03vw, 3.6vh));
+  line-height: 1.45; font-family: "DejaVu Sans", "Noto Sans", "Segoe UI", "Helvetica Neue", Arial, sans-serif }
+body:lang(zh-Hans) { line-height: 1.6; font-family: "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC",
+  "PingFang SC", "Microsoft YaHei", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", sans-serif; text-autospace: normal; line-break: strict }
 section { min-height: 100vh; padding: 3vh 6vw 8vh; display: flex; flex-direction: column; justify-content: center; break-after: page }
 h1 { font-size: 2.1em; line-height: 1.2; margin: 0 0 .4em } h2 { font-size: 1.35em; margin: 0 0 .6em; color: var(--accent) }
 h3 { font-size: 1.05em; margin: .2em 0 .4em }
 p, li { margin: .25em 0 } ul { margin: .2em 0; padding-left: 1.2em }
 pre { background: var(--glass); border-left: 4px solid var(--accent); padding: .5em .8em; font-size: .62em; line-height: 1.4;
   overflow-x: auto; margin: .4em 0; white-space: pre-wrap; overflow-wrap: anywhere }
-code { font-family: "DejaVu Sans Mono", monospace; background: var(--glass); padding: 0 .15em } pre code { padding: 0 }
+code { font-family: "DejaVu Sans Mono", "Cascadia Mono", Menlo, "Noto Sans Mono CJK SC", "Noto Sans CJK SC", "PingFang SC",
+    "Microsoft YaHei", "WenQuanYi Zen Hei Mono", monospace; background: var(--glass); padding: 0 .15em } pre code { padding: 0 }
 img { max-width: 100%; max-height: 62vh; object-fit: contain; background: #fff; align-self: center }
 small, aside { color: var(--muted); font-size: .62em } aside { display: none; border-top: 1px solid var(--muted); margin-top: 1em }
 body.notes aside { display: block }
 footer { position: fixed; right: 1.5vw; bottom: 1vh; color: var(--muted); font-size: .55em }
 body.one section { display: none } body.one section.now { display: flex }
-@media print { body.one section { display: flex } footer { display: none } }
+@media print { :root { --ink: #1b1f23; --muted: #5b6670; --paper: #fff; --accent: #0072b2; --glass: #eff3f6 }
+  body { font-size: 16px } body.one section { display: flex } footer { display: none } }
 """
 
 _SCRIPT = """
@@ -53,13 +59,21 @@ function show(to) {
   all.forEach((one, index) => one.classList.toggle("now", index === at));
   count.textContent = `${at + 1} / ${all.length}`;
   history.replaceState(null, "", `#${at + 1}`);
+  if (document.body.classList.contains("one")) fit(all[at]);
+}
+function fit(slide) {
+  slide.style.fontSize = "";
+  const from = parseFloat(getComputedStyle(slide).fontSize);
+  for (let part = 0.95; part > 0.5 && slide.scrollHeight > innerHeight + 1; part -= 0.05) slide.style.fontSize = `${from * part}px`;
 }
 document.body.classList.add("one");
+addEventListener("resize", () => show(at));
+addEventListener("hashchange", () => show((parseInt(location.hash.slice(1)) || 1) - 1));
 addEventListener("keydown", (event) => {
   const keys = { ArrowRight: at + 1, PageDown: at + 1, " ": at + 1, ArrowLeft: at - 1, PageUp: at - 1, Home: 0, End: all.length };
   if (event.key in keys) { show(keys[event.key]); event.preventDefault(); }
-  if (event.key === "n") document.body.classList.toggle("notes");
-  if (event.key === "p") document.body.classList.toggle("one");
+  if (event.key === "n") { document.body.classList.toggle("notes"); show(at); }
+  if (event.key === "p") { document.body.classList.toggle("one"); all.forEach((one) => (one.style.fontSize = "")); show(at); }
 });
 addEventListener("click", (event) => { if (!event.target.closest("a, pre")) show(at + 1); });
 show(at);
@@ -71,7 +85,7 @@ def slides(lesson: Lesson) -> str:
     render = MarkdownIt("commonmark")
     pages = [f"<section>{page}</section>" for page in _pages(lesson, render)]
     return (
-        f'<!DOCTYPE html>\n<html lang="{"zh-CN" if lesson.language is Language.ZH else "en"}">\n<head>\n<meta charset="utf-8">\n'
+        f'<!DOCTYPE html>\n<html lang="{"zh-Hans" if lesson.language is Language.ZH else "en"}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(f'{lesson.number}. {lesson.title}')}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(pages)

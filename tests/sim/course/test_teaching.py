@@ -66,6 +66,31 @@ def test_slides_in_a_browser(number: int, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-500:]
     assert done.stdout.count('class="now"') == 1
     assert re.search(r"<footer>3 / \d+</footer>", done.stdout)
+    assert '<html lang="zh-Hans">' in done.stdout
+
+
+#: Goes through all slides and says which are higher or wider than the window.
+PROBE = """<script>addEventListener("load", () => {
+const over = [];
+all.forEach((one, index) => {
+  show(index);
+  if (one.scrollHeight > innerHeight + 1 || document.documentElement.scrollWidth > innerWidth + 1) over.push(index + 1);
+});
+document.title = `over: ${over.join(" ")};`;
+})</script></body>"""
+
+
+@pytest.mark.parametrize(("number", "language"), [(4, Language.ZH), (8, Language.EN)])
+def test_every_slide_fits_on_a_small_projector(number: int, language: Language, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs a browser; install chromium")
+    page = tmp_path / "slides.html"
+    page.write_text(slides(shelf.lesson(number, language)).replace("</body>", PROBE))
+    words = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
+    words += ["--window-size=1280,720", "--dump-dom", f"file://{page}"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
+    assert "<title>over: ;</title>" in done.stdout, re.search("<title>.*</title>", done.stdout)
 
 
 @pytest.mark.parametrize("language", list(Language))
