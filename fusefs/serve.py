@@ -36,7 +36,7 @@ from fusefs.union import Union
 if TYPE_CHECKING:
     from fusefs.scribe import Scribe
 
-__all__ = ["NAME", "SOURCE", "Request", "main", "preload", "run", "serve_forked"]
+__all__ = ["NAME", "SOURCE", "Request", "layers_of", "main", "preload", "run", "serve_forked"]
 
 #: What a serving process is called (`/proc/PID/comm`, at most 15 bytes), and what the source of its mount begins with.
 NAME, SOURCE = "layerlab-mount", "layerlab:"

@@ -13,18 +13,16 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from sim.engine.errors import BadParameterError, EngineError
 from sim.engine.views import make_directories
-from sim.images.compression import decompress
 from sim.images.entry import Entry, Kind
-from sim.images.tarread import TarReader
 from sim.images.unpack import remove_tree
 from sim.runtime.syscalls import open_in
 
-__all__ = ["Placing"]
+__all__ = ["Body", "Member", "Placing", "moment", "worded"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -35,6 +33,7 @@ _EARLIEST, _LATEST = -(1 << 31) * 1_000_000_000, ((1 << 33) - 1) * 1_000_000_000
 
 
 Body = Iterable[tuple[int, bytes | memoryview]]
+Member = tuple[Entry, Body]
 
 
 class Placing:
@@ -63,8 +62,15 @@ class Placing:
         self._above = b""
         self._pool = ThreadPoolExecutor(_THREADS, "placing")
 
-    def take(self, chunks: Iterable[bytes]) -> None:
-        """Put all members in their places.
+    def take(self, members: Iterable[Member], times: Mapping[str, int] | None = None) -> None:
+        """Put members in their places.
+
+        Parameters
+        ----------
+        members
+            The members, all that are still to come; the content of each is read before the next is asked for.
+        times
+            The times of directories that were made before.
 
         Raises
         ------
@@ -75,11 +81,10 @@ class Placing:
         OSError
             The disk is full or fails.
         """
+        self._times.update(times or {})
         try:
-            reader = TarReader(decompress(chunks))
-            for entry in reader:
-                if entry.path:
-                    self._take(entry, reader)
+            for entry, body in members:
+                self._take(entry, body)
             self._flush()
             self._finish()
         finally:
@@ -103,17 +108,17 @@ class Placing:
         self._parent = (path, found)
         return found
 
-    def _take(self, entry: Entry, reader: TarReader) -> None:
+    def _take(self, entry: Entry, body: Body) -> None:
         """Put a member in its place, or among those that are put there together."""
         above, _, name = entry.path.rpartition(b"/")
         if entry.kind is not Kind.FILE or entry.size > _SMALL or entry.extents is not None:
             self._flush()
-            self._put(self._directory_of(entry), name, entry, reader.body())
+            self._put(self._directory_of(entry), name, entry, body)
             return
         if above != self._above or name in self._waiting or len(self._waiting) >= _TOGETHER:
             self._flush()
         self._above = above
-        self._waiting[name] = (entry, [(offset, bytes(part)) for offset, part in reader.body()])
+        self._waiting[name] = (entry, [(offset, bytes(part)) for offset, part in body])
 
     def _flush(self) -> None:
         """Put the files that wait in their places."""
@@ -138,7 +143,7 @@ class Placing:
         try:
             return self._open(os.fsdecode(entry.path.rpartition(b"/")[0]))
         except OSError as error:
-            raise self._worded(error, entry) from None
+            raise worded(error, self._directory, entry) from None
 
     def _put(self, parent: int, name: bytes, entry: Entry, body: Body) -> None:
         try:
@@ -148,12 +153,7 @@ class Placing:
                 self._make_room(parent, name, entry)
                 self._make(parent, name, entry, body)
         except OSError as error:
-            raise self._worded(error, entry) from None
-
-    def _worded(self, error: OSError, entry: Entry) -> EngineError:
-        shown = f"{self._directory}/{os.fsdecode(entry.path)}: {(error.strerror or '').lower()}"
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
-        return EngineError(shown) if full else BadParameterError(shown)
+            raise worded(error, self._directory, entry) from None
 
     def _make(self, parent: int, name: bytes, entry: Entry, body: Body) -> None:
         """Make what a member says, where nothing is; a directory may be there."""
@@ -166,7 +166,7 @@ class Placing:
             except FileExistsError:
                 if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
                     raise
-            self._times[os.fsdecode(entry.path)] = _moment(entry)
+            self._times[os.fsdecode(entry.path)] = moment(entry)
         elif entry.kind is Kind.HARDLINK:
             self._link(parent, name, entry)
             return
@@ -193,6 +193,8 @@ class Placing:
             raise BadParameterError(f'cannot overwrite non-directory "{place}" with directory "{above}"')
         if was and becomes:
             return
+        if _is_mounted(parent, name):  # the kernel would let go of a mount in a namespace that is not this process's
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         if was:
             remove_tree(parent, name)
         else:
@@ -214,7 +216,13 @@ class Placing:
             if stat.S_IMODE(made.st_mode) != entry.mode or entry.mode & 0o7000:
                 os.fchmod(fd, entry.mode)
             self._attributes(b"/proc/self/fd/%d" % fd, entry)
-            os.utime(fd, ns=(_moment(entry), _moment(entry)))
+            os.utime(fd, ns=(moment(entry), moment(entry)))
+        except BaseException:
+            # Its content did not come, or found no room: half a file is worse than none.
+            with contextlib.suppress(OSError):
+                if os.stat(name, dir_fd=parent, follow_symlinks=False).st_ino == os.fstat(fd).st_ino:
+                    os.unlink(name, dir_fd=parent)
+            raise
         finally:
             os.close(fd)
 
@@ -249,7 +257,7 @@ class Placing:
                 self._attributes(here, entry)
             finally:
                 os.close(fd)
-        os.utime(name, ns=(_moment(entry), _moment(entry)), dir_fd=parent, follow_symlinks=False)
+        os.utime(name, ns=(moment(entry), moment(entry)), dir_fd=parent, follow_symlinks=False)
 
     def _finish(self) -> None:
         """Set the times of directories, which filling them changed."""
@@ -262,6 +270,27 @@ class Placing:
                     os.close(fd)
 
 
-def _moment(entry: Entry) -> int:
+def _is_mounted(parent: int, name: bytes) -> bool:
+    """Tell whether something is mounted on a name."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        return _mount_of(fd) != _mount_of(parent)
+    finally:
+        os.close(fd)
+
+
+def _mount_of(fd: int) -> bytes:
+    with open(f"/proc/self/fdinfo/{fd}", "rb") as table:
+        return next(line for line in table if line.startswith(b"mnt_id:"))
+
+
+def worded(error: OSError, directory: str, entry: Entry) -> EngineError:
+    """Return what is said of a member that cannot be put into a directory."""
+    shown = f"{directory}/{os.fsdecode(entry.path)}: {(error.strerror or '').lower()}"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+    return EngineError(shown) if full else BadParameterError(shown)
+
+
+def moment(entry: Entry) -> int:
     """Return a member's time, as every filesystem can hold it."""
     return min(max(entry.modified, _EARLIEST), _LATEST)

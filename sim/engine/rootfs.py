@@ -26,8 +26,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fusefs
-from fusefs import Level, Stack, UnionFS
+from fusefs import Level, Recorder, Stack, UnionFS
 from fusefs.mount import find_mount
+from fusefs.serve import layers_of
+from fusefs.union import Union
 from sim.engine.errors import EngineError
 from sim.runtime import fork_mount
 from sim.runtime.syscalls import umount
@@ -221,6 +223,31 @@ class Rootfs:
             yield merged
         finally:
             self.unmount(record.id)
+
+    @contextlib.contextmanager
+    def opened(self, record: Record) -> Iterator[Union | None]:
+        """Have a container's view open in this process; None where it is mounted, or what mounts is the kernel.
+
+        What is done in it is recorded as in a mounted one. Nobody mounts the view meanwhile: who wants to, waits.
+        """
+        place = self.directory(record.id)
+        lock = self._one_at_a_time(record.id)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(lock)
+            if record.driver == "overlayfs" or self._views.get(record.id) or find_mount(place / "merged") is not None:
+                stack.close()
+                yield None
+                return
+            lowers, names = self.lowers(record)
+            whole = Stack(lowers, place / "upper", place / "work")
+            union = Union(whole)
+            stack.callback(union.close)
+            level = self._level(record)
+            if level is not Level.NONE:
+                layers = layers_of(whole, list(names))
+                recorder = stack.enter_context(Recorder(place / "journal.db", layers, level=level, append=True))
+                union.record, union.takes = recorder, recorder.takes
+            yield union
 
     # -- the end
 

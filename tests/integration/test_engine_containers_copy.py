@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import socket
 import tarfile
 import threading
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
+from fusefs import Journal, Kind
 from tests.daemons import Daemon
 from tests.shared import client, engine, running
 
@@ -67,6 +69,24 @@ def box(client: docker.DockerClient, state: str, **settings: Any) -> Container:
 
 
 STATES = ("created", "running", "exited")
+
+
+def entry(name: str, content: bytes = b"", **settings: Any) -> tuple[tarfile.TarInfo, bytes]:
+    """Return a member with its content and with what else its header says."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime = len(content), 1_400_000_000
+    for key, value in settings.items():
+        setattr(info, key, value)
+    return info, content
+
+
+def packed(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    """Return a tar of members with their contents."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for info, content in members:
+            archive.addfile(info, io.BytesIO(content))
+    return target.getvalue()
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -213,6 +233,114 @@ def test_a_container_that_swaps_directories_meanwhile_leads_nowhere(
     reader.join(20)
     assert failures == []
     assert sorted(os.listdir(outside)) == ["secret"]
+
+
+def kept(container: Container, path: str) -> dict[str, tuple[Any, ...]]:
+    """Return all that matters of what comes out of a container."""
+    stream, _ = container.get_archive(path)
+    found: dict[str, tuple[Any, ...]] = {}
+    with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
+        for each in archive.getmembers():
+            file = archive.extractfile(each) if each.isfile() else None
+            attributes = {key: text for key, text in each.pax_headers.items() if key.startswith("SCHILY")}
+            found[each.name] = (
+                *(each.type, each.mode, each.uid, each.gid, int(each.mtime), each.linkname, attributes),
+                file.read() if file else b"",
+            )
+    return found
+
+
+def test_what_is_put_there_is_the_same_whether_a_container_runs_or_not(client: docker.DockerClient) -> None:
+    """One that does not run is filled without the kernel, up to the first member of a rarer kind, then with it."""
+    directory: dict[str, Any] = {"type": tarfile.DIRTYPE}
+    members = [
+        entry("d", mode=0o2750, gid=7, **directory),
+        entry("d/script", b"#!", mode=0o4751, uid=12, gid=34),
+        entry("d/open", b"x" * 70_000, mode=0o666),
+        entry("d/empty", mode=0o600),
+        entry("d/way", type=tarfile.SYMTYPE, linkname="script", uid=5),
+        entry("d/script", b"another", mode=0o755),  # again: the later one counts
+        entry("d/sub", mode=0o1777, **directory),
+        entry("d/sub/last", b"last"),
+        entry("d/deep/missing/above", b"above"),  # directories that no member makes
+        entry("d/pipe", type=tarfile.FIFOTYPE, mode=0o640),
+        entry("d/same", type=tarfile.LNKTYPE, linkname="d/open"),
+        entry("d/marked", b"m", pax_headers={"SCHILY.xattr.user.color": "blue"}),
+        entry("d/sub/after", b"after", mode=0o640, uid=3),
+    ]
+    results = []
+    for state in STATES:
+        container = box(client, state)
+        for part in (members, members[:9], members):  # also where all is there already
+            container.put_archive("/tmp", packed(*part))
+        results.append(kept(container, "/tmp/d"))
+    running = results[1]
+    made = {"d/deep", "d/deep/missing"}  # their times are those of the making
+    assert (running["d"][4], running["d/sub"][4]) == (1_400_000_000, 1_400_000_000)
+    assert running["d/script"][1:4] == (0o755, 0, 0)
+    assert running["d/script"][-1] == b"another"
+    for each in results:
+        assert {name: told for name, told in each.items() if name not in made} == {
+            name: told for name, told in running.items() if name not in made
+        }
+        assert made <= set(each)
+
+
+def test_what_is_put_into_a_stopped_container_is_recorded(engine: Daemon, client: docker.DockerClient) -> None:
+    container = box(client, "created")
+    container.put_archive("/tmp", packed(entry("d", type=tarfile.DIRTYPE, mode=0o755), entry("d/file", b"content")))
+    with Journal(engine.root / "containers" / str(container.id) / "journal.db") as journal:
+        told = [(each.kind, each.path, each.size) for each in journal.operations()]
+    assert (Kind.MKDIR, "/tmp/d", 0) in told
+    assert [each[0] for each in told if each[1] == "/tmp/d/file"][:2] == [Kind.CREATE, Kind.WRITE]
+    assert (Kind.WRITE, "/tmp/d/file", 7) in told
+
+
+@pytest.mark.parametrize("state", ["running", "exited"])
+def test_what_is_mounted_in_a_container_is_not_replaced(
+    engine: Daemon, client: docker.DockerClient, state: str
+) -> None:
+    container = box(client, state)
+    with pytest.raises(APIError, match="device or resource busy"):
+        container.put_archive("/", packed(entry("tmp/before", b"b"), entry("etc/hosts", b"theirs")))
+    changed = {change["Path"] for change in container.diff()}
+    assert "/tmp/before" in changed
+    assert "/etc/hosts" not in changed
+
+
+@pytest.mark.parametrize("size", [1_000_000, 6_000_000])
+@pytest.mark.parametrize("state", ["created", "running"])
+def test_nothing_is_left_of_a_file_that_does_not_arrive_whole(
+    engine: Daemon, client: docker.DockerClient, state: str, size: int
+) -> None:
+    """The client goes away in the middle; what came before stays."""
+    container = box(client, state)
+    data = packed(entry("whole", b"w" * 5000), entry("half", b"h" * size))
+    head = f"PUT /containers/{container.id}/archive?path=/tmp HTTP/1.1\r\nHost: d\r\nContent-Length: {len(data)}"
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(engine.socket))
+        connection.sendall(head.encode() + b"\r\n\r\n" + data[:600_000])
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
+            pass  # until the daemon is done with it
+    assert list(out(container, "/tmp/whole")) == ["whole"]
+    with pytest.raises(NotFound):
+        container.get_archive("/tmp/half")
+
+
+def test_a_client_that_does_not_go_on_keeps_nobody_from_the_container(
+    engine: Daemon, client: docker.DockerClient
+) -> None:
+    container = box(client, "created")
+    data = packed(entry("half", b"h" * 1_000_000))
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(engine.socket))
+        head = f"PUT /containers/{container.id}/archive?path=/tmp HTTP/1.1\r\nHost: d\r\nContent-Length: {len(data)}"
+        connection.sendall(head.encode() + b"\r\n\r\n" + data[:600_000])
+        container.start()
+        connection.sendall(data[600_000:])
+        assert b" 200 " in connection.recv(65536)
+    assert out(container, "/tmp/half")["half"].size == 1_000_000
 
 
 def test_damaged_archives_are_refused(client: docker.DockerClient) -> None:
