@@ -91,6 +91,32 @@ def start(language: Language, number: int, home: Path | None) -> None:
     )
     for one in lesson.exercises:
         click.echo(f"  {one.number}  {one.title}")
+    if lesson.needs == "fuse":
+        _say_without_fuse(language, number)
+
+
+def _say_without_fuse(language: Language, number: int) -> None:
+    """Say what to do instead where nothing can be mounted: a check takes what the union did in Python as well."""
+    from fusefs.errors import MountError
+    from fusefs.mount import choose_driver
+    from sim.course.texts import Text
+
+    try:
+        choose_driver()
+    except MountError:
+        other = Text(
+            "`UnionFS` in Python with a `Recorder` on journal.db",
+            "Python 里的 `UnionFS`，并用 `Recorder` 写 journal.db",
+        )
+        if number == 12:  # what is written there is a mount
+            other = Text(
+                "notebook 10, which writes a union without mounting it", "笔记本 10：写一个联合文件系统而不挂载它"
+            )
+        said = Text(
+            f"nothing can be mounted here (layerlab doctor says why): instead of the mount use {other.en}",
+            f"这里不能挂载（原因见 layerlab doctor）：请改用{other.zh}",
+        )
+        click.echo(said.in_(language), err=True)
 
 
 @command.command("check")
