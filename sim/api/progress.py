@@ -8,37 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sim.engine.units import size
 from sim.images.digest import hexadecimal
 from sim.images.progress import Progress, Stage
 
-__all__ = ["error_line", "human_size", "progress_line", "text_of"]
+__all__ = ["error_line", "progress_line", "text_of"]
 
 _BARS = frozenset({Stage.DOWNLOADING, Stage.EXTRACTING, Stage.PUSHING})
 _WIDTH = 50
 
 
-def human_size(size: float) -> str:
-    """Return a number of bytes as Docker writes it: four digits, units of a thousand.
-
-    >>> human_size(0), human_size(1984162), human_size(999999)
-    ('0B', '1.984MB', '1000kB')
-    """
-    units = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
-    at = 0
-    while size >= 1000 and at < len(units) - 1:
-        size /= 1000
-        at += 1
-    return f"{size:.4g}{units[at]}"
-
-
 def _bar(current: int, total: int) -> str:
     """Return what clients show that do not draw themselves."""
     if total <= 0:
-        return f"{human_size(current):>8}"
+        return f"{size(current):>8}"
     part = min(100 * current // total, 100) // (100 // _WIDTH)
     rest = _WIDTH - part - 1
     box = f"[{'=' * part}>{' ' * rest}] " if rest >= 0 else f"[{'=' * _WIDTH}>] "
-    return f"{box}{human_size(current):>8}/{human_size(total)}"
+    return f"{box}{size(current):>8}/{size(total)}"
 
 
 def progress_line(progress: Progress, word: Callable[[Progress], str | None] | None = None) -> Mapping[str, Any] | None:

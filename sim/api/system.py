@@ -149,7 +149,7 @@ def _info(engine: Engine, version: tuple[int, int]) -> dict[str, Any]:
         },
         "LiveRestoreEnabled": settings.live_restore,
         "Isolation": "",
-        "InitBinary": "layerlab-init",
+        "InitBinary": "docker-init",
         "ContainerdCommit": {"ID": "", "Expected": ""},
         "RuncCommit": {"ID": "", "Expected": ""},
         "InitCommit": {"ID": "", "Expected": ""},

@@ -38,6 +38,7 @@ def test_it_answers_the_docker_command_and_the_sdk(daemon: Daemon) -> None:
     try:
         assert client.ping()
         assert client.info()["DockerRootDir"] == str(daemon.root)
+        assert client.info()["InitBinary"] == "docker-init"  # Docker's name for what --init runs
     finally:
         client.close()
 

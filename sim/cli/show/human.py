@@ -1,4 +1,4 @@
-"""Sizes, durations and times in the docker command's words.
+"""Sizes, durations and times in the docker command's words, the first two from the engine.
 
 Decided here and only here. Pure functions; any thread.
 """
@@ -8,37 +8,9 @@ from __future__ import annotations
 import time
 
 from sim.engine.durations import duration_words
+from sim.engine.units import binary_size, size
 
 __all__ = ["ago", "binary_size", "clip", "created_at", "duration_words", "size"]
-
-_DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
-_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
-
-
-def _scaled(number: float, base: float, units: tuple[str, ...], digits: int) -> str:
-    place = 0
-    while number >= base and place < len(units) - 1:
-        number /= base
-        place += 1
-    return f"{number:.{digits}g}{units[place]}"
-
-
-def size(number: float, digits: int = 4) -> str:
-    """Return bytes in decimal units.
-
-    >>> size(1984000), size(1984000, 3), size(0), size(999), size(-1)
-    ('1.984MB', '1.98MB', '0B', '999B', '-1B')
-    """
-    return _scaled(number, 1000.0, _DECIMAL, digits)
-
-
-def binary_size(number: float, digits: int = 4) -> str:
-    """Return bytes in binary units.
-
-    >>> binary_size(8 << 30), binary_size(1536)
-    ('8GiB', '1.5KiB')
-    """
-    return _scaled(number, 1024.0, _BINARY, digits)
 
 
 def ago(timestamp: float) -> str:

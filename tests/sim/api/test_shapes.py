@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from sim.api.build import options_of
 from sim.api.exchange import Request
 from sim.api.imageshapes import configuration_document, history_document, image_document, list_entry
-from sim.api.progress import error_line, human_size, progress_line
-from sim.engine import BadParameterError, Engine
+from sim.api.progress import error_line, progress_line
+from sim.engine import BadParameterError, Engine, units
 from sim.engine.errors import NotImplementedHereError
 from sim.images import Image, file, image_from_layers, image_on
 from sim.images.progress import Progress, Stage
@@ -80,8 +80,8 @@ def test_history_tells_the_images_that_are_here(engine: Engine) -> None:
 
 
 @given(st.integers(0, 10**18))
-def test_sizes_have_at_most_four_digits(size: int) -> None:
-    text = human_size(size)
+def test_sizes_have_at_most_four_digits(number: int) -> None:
+    text = units.size(number)
     assert len(text.rstrip("kMGTPEB").replace(".", "")) <= 4 + text.startswith("0.")
 
 
