@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from fusefs import Options, Redirect, Stack, mount
 from fusefs.drivers.devfuse import Passthrough, Tuning
 from tests.fusefs.strategies import operations, worlds
-from tests.fusefs.test_against_kernel import kernel, same
-from tests.fusefs.worlds import Mounted, World, build, look, perform
+from tests.fusefs.test_against_kernel import kernel, perform_both, same
+from tests.fusefs.worlds import Mounted, World, build, look
 
 EXAMPLES = max(4, int(os.environ.get("LAYERLAB_EXAMPLES", "100")) // 12)
 
@@ -77,8 +77,8 @@ def test_nothing_stale_is_seen(way: str, world: World, steps: list[tuple[Any, ..
                     for number, step in enumerate(steps):
                         if step[0] == "chown" and step[2:] == (-1, -1):
                             continue
-                        expected = perform(theirs, step)
-                        assert (number, step, perform(mine, step)) == (number, step, expected)
+                        expected, found = perform_both(theirs, mine, step)
+                        assert (number, step, found) == (number, step, expected)
                         same(look(theirs), look(mine), lower)
                     if held:
                         assert through(held[1]) == through(held[0])

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from fusefs import Stack, mount
 from fusefs.mount import DRIVERS
 from tests.fusefs.strategies import operations, worlds
-from tests.fusefs.test_against_kernel import kernel, same
-from tests.fusefs.worlds import Mounted, World, build, look, perform
+from tests.fusefs.test_against_kernel import kernel, perform_both, same
+from tests.fusefs.worlds import Mounted, World, build, look
 
 EXAMPLES = int(os.environ.get("LAYERLAB_EXAMPLES", "100")) // 5
 
@@ -50,8 +50,8 @@ def test_every_step_is_the_kernels(driver: str, world: World, steps: list[tuple[
                 mine = Mounted(merged)
                 same(look(theirs, seconds_only=coarse), look(mine, seconds_only=coarse), lower)
                 for number, step in enumerate(steps):
-                    expected = perform(theirs, step)
-                    assert (number, step, perform(mine, step)) == (number, step, expected)
+                    expected, found = perform_both(theirs, mine, step)
+                    assert (number, step, found) == (number, step, expected)
                 same(look(theirs, seconds_only=coarse), look(mine, seconds_only=coarse), lower)
             after = look(theirs)
         with kernel(lower, place, "ours") as theirs:
