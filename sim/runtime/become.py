@@ -22,6 +22,8 @@ from sim.runtime.users import Identity, resolve_user
 __all__ = ["become", "find_command", "find_user"]
 
 _LARGEST_FILE = 1 << 20  #: bytes read of a container's /etc/passwd and /etc/group, which may be anything
+#: What may be ignored and is not to be; asked for once, in the process that all others are forked from.
+_SIGNALS = tuple(int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
 def become(spec: ProcessSpec, seccomp: bytes, death_signal: int = 0) -> None:
@@ -48,7 +50,7 @@ def become(spec: ProcessSpec, seccomp: bytes, death_signal: int = 0) -> None:
     _enter_cwd(spec.cwd, entered)
     path = find_command(spec.args[0], environment.get("PATH", DEFAULT_PATH))
     # Python ignores some signals, and so may the caller; a child would inherit that.
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if death_signal:  # a change of user clears it
@@ -77,9 +79,10 @@ def _read(path: str) -> str:
     except OSError:
         return ""
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
             return ""
-        return os.read(descriptor, _LARGEST_FILE).decode("utf-8", "surrogateescape")
+        return os.read(descriptor, min(state.st_size, _LARGEST_FILE)).decode("utf-8", "surrogateescape")
     finally:
         os.close(descriptor)
 

@@ -1,13 +1,17 @@
 """Bringing one more process into a running container: all its namespaces, its control groups, its confinement.
 
 Decided here and only here: how `exec` enters. Everything of the container is taken hold of first, by one pidfd, so
-that a process number that was given anew in the meantime is not entered. Until it has become the command the process
-cannot be looked into from the container (CVE-2016-9962), and it holds no descriptor of the host's but its streams.
+that a process number that was given anew in the meantime is not entered. The shim itself enters all namespaces, forks
+the process there, and stays: a fork less to wait for than where a new container is made. It is not in the container's
+pid namespace, which only its children are in, so no process of the container sees it; and neither it nor the process,
+until that has become the command, can be looked into (CVE-2016-9962). The process holds no descriptor of the host's but
+its streams.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -16,7 +20,7 @@ from sim.runtime import syscalls
 from sim.runtime.become import become
 from sim.runtime.channel import Channel
 from sim.runtime.errors import NotRunningError
-from sim.runtime.maker import Launched, begin, make, settle_streams
+from sim.runtime.maker import Doors, Launched, begin, fork_first, settle_streams
 from sim.runtime.spec import ProcessSpec
 from sim.runtime.stamp import process_start
 from sim.runtime.terminal import open_container_terminal
@@ -65,22 +69,23 @@ def join(
     except OSError as error:
         raise NotRunningError("the container is not running") from error
     try:
-        return make(lambda channel, doors: _enter(spec, seccomp, streams, process, target, channel, doors), cgroups)
+        doors = Doors.open(cgroups)
+        _enter(process, target)
     finally:
         os.close(process)
+    try:
+        return fork_first(lambda channel, doors: _run(spec, seccomp, streams, channel, doors), doors)
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        # Its first process has ended meanwhile, and the kernel forks nothing in a pid namespace without one.
+        raise NotRunningError("the container is not running") from error
 
 
-def _enter(
-    spec: ProcessSpec,
-    seccomp: bytes,
-    streams: tuple[int, int, int] | None,
-    process: int,
-    target: int,
-    channel: Channel,
-    doors: list[int],
-) -> None:
+def _enter(process: int, target: int) -> None:
+    """Enter a process's namespaces, the pid namespace as the one of children. There is no way back."""
     syscalls.set_dumpable(False)
-    sys.meta_path.clear()
+    sys.meta_path.clear()  # nothing of the image is ever imported
     sys.path_hooks.clear()
     flags = 0
     for name, flag in _KINDS.items():
@@ -91,17 +96,17 @@ def _enter(
         syscalls.setns(process, flags)
     except OSError as error:
         raise NotRunningError(f"cannot join the container's namespaces: {error.strerror}") from error
-    os.close(process)
     if flags & syscalls.CLONE_NEWUSER:
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
         with contextlib.suppress(PermissionError):
             os.setgroups([])
         syscalls.set_dumpable(False)
-    first = os.fork()
-    if first:
-        channel.send(("first", first))
-        return
+
+
+def _run(
+    spec: ProcessSpec, seccomp: bytes, streams: tuple[int, int, int] | None, channel: Channel, doors: Doors
+) -> None:
     begin(channel, doors)
     os.setsid()
     if spec.terminal:

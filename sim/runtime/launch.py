@@ -25,7 +25,7 @@ from sim.runtime import syscalls
 from sim.runtime.become import become
 from sim.runtime.channel import Channel
 from sim.runtime.errors import UnsupportedError
-from sim.runtime.maker import Launched, Outside, begin, make, settle_streams
+from sim.runtime.maker import Doors, Launched, Outside, begin, make, settle_streams
 from sim.runtime.netlink import configure_inside, loopback_up
 from sim.runtime.reaper import run_as_init
 from sim.runtime.rootfs import Rootfs
@@ -81,7 +81,7 @@ def _make(
     streams: tuple[int, int, int] | None,
     cgroups: dict[str, str],
     channel: Channel,
-    doors: list[int],
+    doors: Doors,
 ) -> None:
     """Be the maker: the user and the pid namespace, and the first process in them."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

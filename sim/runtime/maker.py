@@ -1,10 +1,12 @@
-"""The process that makes a container's process: forked from the shim, it forks the first one in its namespaces, ends.
+"""Bringing forth a container's process: who forks it, and what is said until it has become the command.
 
-Decided here and only here: what shim, maker and first process say to each other, and in which order. The shim is a
-subreaper, so the first process becomes its child when the maker ends. It learns the first process's number, says go,
-has done outside what the first process asks for, and waits until the channel closes by the exec, or brings an error.
+Decided here and only here: what shim, maker and first process say to each other, and in which order. The namespaces of
+a new container are made by a process for that alone, the maker, which forks the first process and ends (`make`). The
+shim is a subreaper, so the first process becomes its child then. A shim that is in the namespaces itself, as for an
+exec, forks without one (`fork_first`). It learns the process's number, says go, has done outside what the process asks
+for, and waits until the channel closes by the exec, or brings an error.
 
-The first process enters its control groups by itself, through files that were opened outside. For a process that moves
+The process enters its control groups by itself, through files that were opened outside. For a process that moves
 itself as a single thread the kernel does not stop all forks of the machine, which takes it up to tens of milliseconds
 (kernel 5.2, `cgroup_procs_write_start`). Only in the unified hierarchy there is no such way, and the shim does it.
 
@@ -20,31 +22,87 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from sim.runtime import syscalls
 from sim.runtime.channel import Channel, pair
 from sim.runtime.errors import ContainerError, by_name
 
-__all__ = ["Launched", "Outside", "Work", "begin", "make", "settle_streams"]
+__all__ = ["Doors", "Launched", "Outside", "Work", "begin", "fork_first", "make", "settle_streams"]
 
 #: Does outside what the first process asks for: gets the word, the number of who asks, and descriptors.
 Outside = Callable[[str, int, list[int]], None]
 
-#: What the maker does, with its end of the channel and what `begin` takes.
-Work = Callable[[Channel, list[int]], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """A container's first process: its number seen from outside, and the master end of its terminal, or -1."""
+    """A container's process: its number seen from outside, and the master end of its terminal, or -1."""
 
     pid: int
     terminal: int
 
 
-def make(work: Work, cgroups: dict[str, str], outside: Outside | None = None) -> Launched:
+@dataclass(slots=True)
+class Doors:
+    """Files that lead into control groups, opened before any namespace hides them.
+
+    Attributes
+    ----------
+    own
+        Through these a process enters by itself.
+    unified
+        Through this one another puts it into the unified hierarchy; -1 for none.
+    """
+
+    own: list[int] = field(default_factory=list)
+    unified: int = -1
+
+    @classmethod
+    def open(cls, cgroups: dict[str, str]) -> Doors:
+        """Open those of a container's control groups, as `Rootfs` takes them."""
+        doors = cls()
+        try:
+            for name, path in cgroups.items():
+                if name:
+                    doors.own.append(os.open(f"{path}/tasks", os.O_WRONLY | os.O_CLOEXEC))
+                else:
+                    doors.unified = os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError as error:
+            doors.close()
+            raise ContainerError(f"cannot enter the control group {path}: {error.strerror}") from error
+        return doors
+
+    def enter(self) -> None:
+        """Go in: the calling process alone, so that a limit of one process is one process."""
+        for each in self.own:
+            try:
+                os.write(each, b"0")
+            except OSError as error:
+                raise ContainerError(f"cannot enter a control group: {error.strerror}") from error
+        self.close()
+
+    def put(self, pid: int) -> None:
+        """Put another process where it cannot go by itself."""
+        if self.unified >= 0:
+            try:
+                os.write(self.unified, b"%d" % pid)
+            except OSError as error:
+                raise ContainerError(f"cannot enter the unified control group: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Let go of them."""
+        for each in (*self.own, self.unified):
+            if each >= 0:
+                os.close(each)
+        self.own, self.unified = [], -1
+
+
+#: What the maker does, or a process that the shim forks, with its end of the channel and what `begin` takes.
+Work = Callable[[Channel, Doors], None]
+
+
+def make(work: Work, cgroups: dict[str, str], outside: Outside) -> Launched:
     """Fork the maker, and return once the first process has become the command.
 
     Parameters
@@ -55,27 +113,53 @@ def make(work: Work, cgroups: dict[str, str], outside: Outside | None = None) ->
     cgroups
         The control groups that the first process is put into before it goes on.
     outside
-        Does what is asked for; None where nothing is.
+        Does what is asked for.
 
     Raises
     ------
     ContainerError
         Of the kind that says why it did not start. Nothing is left running then.
     """
-    doors = _open_groups(cgroups)
+    doors = Doors.open(cgroups)
+    try:
+        maker, channel = _forked(work, doors)
+        return _attend(channel, doors, maker, 0, outside)
+    finally:
+        doors.close()
+
+
+def fork_first(work: Work, doors: Doors) -> Launched:
+    """Fork the process from the calling one, whose namespaces are those it shall have; return as `make` does.
+
+    `work` is what it does: `begin`, and then the way to the exec.
+    """
+    try:
+        first, channel = _forked(work, doors)
+        return _attend(channel, doors, 0, first, None)
+    finally:
+        doors.close()
+
+
+def _forked(work: Work, doors: Doors) -> tuple[int, Channel]:
     here, there = pair()
-    maker = os.fork()
-    if maker == 0:
+    process = os.fork()
+    if process == 0:
         here.close()
         _guarded(there, lambda: work(there, doors))
     there.close()
-    for each in doors:
-        os.close(each)
-    first, terminal = 0, -1
+    return process, here
+
+
+def _attend(channel: Channel, doors: Doors, maker: int, first: int, outside: Outside | None) -> Launched:
+    """Be the shim's side of the conversation with a maker, or with the first process where that is there already."""
+    terminal = -1
     try:
+        if first:
+            doors.put(first)
+            channel.tell("go")
         while True:
             try:
-                message, descriptors = here.receive()
+                message, descriptors = channel.receive()
             except EOFError:
                 if not first:
                     raise ContainerError("the process that makes the namespaces ended without a word") from None
@@ -84,10 +168,9 @@ def make(work: Work, cgroups: dict[str, str], outside: Outside | None = None) ->
                 raise by_name(message[1], message[2])
             if message[0] == "first":
                 first = message[1]
-                if "" in cgroups:
-                    _put_into(cgroups[""], first)
+                doors.put(first)
                 os.waitpid(maker, 0)  # from here on the first process is our child, and dies with us
-                here.send("go")
+                channel.send("go")
             elif message[0] == "terminal":
                 terminal = descriptors[0]
             else:
@@ -97,7 +180,7 @@ def make(work: Work, cgroups: dict[str, str], outside: Outside | None = None) ->
                 finally:
                     for each in descriptors:
                         os.close(each)
-                here.send("go")
+                channel.send("go")
     except BaseException:
         if terminal >= 0:
             os.close(terminal)
@@ -108,45 +191,16 @@ def make(work: Work, cgroups: dict[str, str], outside: Outside | None = None) ->
                     os.waitpid(process, 0)
         raise
     finally:
-        here.close()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(maker, 0)
+        channel.close()
+        if maker:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(maker, 0)
 
 
-def begin(channel: Channel, doors: list[int]) -> None:
-    """In the first process: wait until the shim is its parent, and go into the control groups.
-
-    It alone goes, so that a limit of one process is one process.
-    """
+def begin(channel: Channel, doors: Doors) -> None:
+    """In the first process: wait until the shim is its parent, and go into the control groups."""
     channel.receive()
-    for each in doors:
-        try:
-            os.write(each, b"0")
-        except OSError as error:
-            raise ContainerError(f"cannot enter a control group: {error.strerror}") from error
-        os.close(each)
-
-
-def _open_groups(cgroups: dict[str, str]) -> list[int]:
-    """Open the files by which a process moves itself into control groups; none of the unified hierarchy."""
-    doors: list[int] = []
-    try:
-        for name, path in cgroups.items():
-            if name:
-                doors.append(os.open(f"{path}/tasks", os.O_WRONLY | os.O_CLOEXEC))
-    except OSError as error:
-        for each in doors:
-            os.close(each)
-        raise ContainerError(f"cannot enter the control group {path}: {error.strerror}") from error
-    return doors
-
-
-def _put_into(path: str, pid: int) -> None:
-    try:
-        with open(f"{path}/cgroup.procs", "w") as file:
-            file.write(str(pid))
-    except OSError as error:
-        raise ContainerError(f"cannot enter the control group {path}: {error.strerror}") from error
+    doors.enter()
 
 
 def _guarded(channel: Channel, work: Callable[[], None]) -> None:

@@ -47,7 +47,7 @@ def serve(control: Channel) -> None:
         set_title("layerlab-plug", request.what, str(request.pid))
         serve_plug(request, control)
         return
-    set_title("layerlab-shim", request.directory or f"exec {request.target}" if request.target else "run")
+    set_title("layerlab-shim", request.directory or (f"exec {request.target}" if request.target else "run"))
     streams = (descriptors[0], descriptors[1], descriptors[2]) if descriptors else None
     world = World(request)
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import platform
 import struct
@@ -273,8 +274,9 @@ def bounding_drop(number: int) -> None:
     _check(_prctl(_PR_CAPBSET_DROP, number))
 
 
+@functools.cache
 def last_capability() -> int:
-    """Return the highest number of a capability that this kernel knows."""
+    """Return the highest number of a capability that this kernel knows; asked for once."""
     number = 0
     while _prctl(_PR_CAPBSET_READ, number + 1) >= 0:
         number += 1

@@ -176,6 +176,39 @@ def test_exec_joins_the_world(rootfs: Path, place: Path, made: list[Container]) 
             assert other.pid in container.processes()
 
 
+def test_who_minds_an_exec_is_not_seen_from_inside(rootfs: Path, place: Path, made: list[Container]) -> None:
+    """It is in the container's namespaces, all but that of processes, and nobody may look into it."""
+    made.append(Container.create(place, spec_of(rootfs, "sleep", "1000")))
+    made[0].start()
+    with made[0].execution(spec_of(rootfs, "sleep", "7")) as other:
+        other.start()
+        shim = int(Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[1])
+        title = Path(f"/proc/{shim}/cmdline").read_text().rstrip("\0").split("\0")
+        assert title == ["layerlab-shim", f"exec {made[0].status().pid}"]
+        assert shim not in made[0].processes()
+        seen = made[0].execution(spec_of(rootfs, "ps", "-o", "pid,args")).run(capture=True, timeout=20)
+        assert {line.split(None, 1)[1] for line in seen.stdout.decode().splitlines()[1:]} == {
+            "sleep 1000",
+            "sleep 7",
+            "ps -o pid,args",
+        }
+        assert os.stat(f"/proc/{shim}").st_uid == 0  # as that of a process that cannot be dumped
+        status = Path(f"/proc/{shim}/status").read_text()
+        assert "\nNSpid:\t" in status
+        assert len(status.partition("\nNSpid:\t")[2].partition("\n")[0].split()) == 1
+    shim = made[0].shim()
+    assert Path(f"/proc/{shim}/cmdline").read_text().rstrip("\0").split("\0") == ["layerlab-shim", os.fspath(place)]
+
+
+def test_an_exec_ends_with_the_container(rootfs: Path, place: Path, made: list[Container]) -> None:
+    made.append(Container.create(place, spec_of(rootfs, "sleep", "1000")))
+    made[0].start()
+    with made[0].execution(spec_of(rootfs, "sleep", "1000")) as other:
+        other.start()
+        assert made[0].stop(timeout=0) == 137
+        assert other.wait(10) == 137
+
+
 def test_exec_in_what_has_ended(rootfs: Path, place: Path) -> None:
     container = Container.create(place, spec_of(rootfs, "true"))
     container.start()
