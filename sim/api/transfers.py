@@ -276,8 +276,7 @@ def _save(engine: Engine, names: Iterable[str]) -> Answer:
     wanted = list(names)
     if not wanted:
         raise BadParameterError("no image is named")
-    engine.images.check_names(wanted)
-    return Streamed(lambda write: engine.images.save(wanted, write), "application/x-tar")
+    return Streamed(lambda write: engine.images.save(wanted, write), "application/x-tar", late=True)
 
 
 def _body(request: Request, cancelled: threading.Event) -> Iterator[bytes]:

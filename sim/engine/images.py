@@ -153,28 +153,30 @@ class Images:
         return self._engine.image_uses()
 
     def save(self, names: Iterable[str], write: Callable[[bytes | memoryview], object]) -> None:
-        """Write images as one tar; every name is looked up before the first byte."""
-        wanted = list(names)
-        images = [self.get(name) for name in wanted if not self._is_repository(name)]
-        save(self._store, wanted, write)
-        for image in images:
-            self.tell("save", image.id, image.id)
-
-    def check_names(self, names: Iterable[str]) -> None:
-        """Refuse a name that is of no image or repository, before an answer to `save` begins.
+        """Write images as one tar; every name is looked up, and its image kept, before the first byte.
 
         Raises
         ------
         NotFoundError
-            It is of none.
+            A name is of no image or repository.
         """
-        for name in names:
-            if self._is_repository(name):
-                continue
-            try:
-                self.get(name)
-            except NotFoundError:
-                raise NotFoundError(f"No such image: {name}") from None
+        wanted = list(names)
+        images = [self._saved(name) for name in wanted if not self._is_repository(name)]
+        try:
+            save(self._store, wanted, write)
+        except NoImageError:  # removed since
+            for name in wanted:
+                if not self._is_repository(name):
+                    self._saved(name)
+            raise
+        for image in images:
+            self.tell("save", image.id, image.id)
+
+    def _saved(self, name: str) -> Image:
+        try:
+            return self.get(name)
+        except NotFoundError:
+            raise NotFoundError(f"No such image: {name}") from None
 
     def _is_repository(self, name: str) -> bool:
         try:

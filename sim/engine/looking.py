@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,16 +24,13 @@ from sim.engine.images import reference_of
 from sim.engine.model import Config
 from sim.images import Image, ImagesError, Reference, commit, export
 from sim.images import NotFoundError as NoImageError
-from sim.runtime import Container as Shim
-from sim.runtime import ContainerError
+from sim.runtime import NotRunningError
 
 if TYPE_CHECKING:
     from sim.engine.containers import Containers
 
 __all__ = ["Change", "Looking"]
 
-#: Seconds that a container which ends may take to note it.
-_PATIENCE = 1.0
 
 _MODIFIED, _ADDED, _DELETED = 0, 1, 2
 
@@ -168,27 +164,16 @@ class Looking:
                     return
                 try:
                     shim.pause()
-                except (ContainerError, OSError):  # an OSError: its cgroup went while it was asked
-                    if not _ends(shim):
-                        raise
+                except NotRunningError:
                     yield  # it has just ended
                     return
                 try:
                     yield
                 finally:
-                    shim.unpause()
+                    with contextlib.suppress(NotRunningError):  # it was killed meanwhile
+                        shim.unpause()
 
         return still()
-
-
-def _ends(shim: Shim) -> bool:
-    """Tell whether a container that could not be paused is just ending: its cgroups go before its end is noted."""
-    deadline = time.monotonic() + _PATIENCE
-    while shim.status().phase == "running":
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def _settings(config: Config) -> dict[str, Any]:

@@ -88,7 +88,8 @@ def save(
     Raises
     ------
     NotFoundError, AmbiguousError
-        A name is of no or of no single image; then nothing has been written.
+        A name is of no or of no single image, or the image is removed just now; then nothing has been written. What
+        is removed later than that stays until it is written.
     """
     with store.lease() as lease:
         chosen: dict[str, tuple[Image, list[Reference]]] = {}
@@ -96,8 +97,18 @@ def save(
             for image, tags in _named(store, name):
                 known = chosen.setdefault(image.id, (image, []))[1]
                 known.extend(tag for tag in tags if tag not in known)
-                lease.add(*_blobs_of(store, image))
+                _keep(store, image, lease)
         _write(store, list(chosen.values()), write, form)
+
+
+def _keep(store: Store, image: Image, lease: Lease) -> None:
+    """Keep all that an image consists of; NotFoundError where it goes at this moment."""
+    try:
+        lease.add(*_blobs_of(store, image))
+    except (NotFoundError, OSError):
+        store.image(image.id)
+        raise
+    store.image(image.id)  # still there, so that nothing had gone before it was kept
 
 
 def _named(store: Store, name: str) -> list[tuple[Image, list[Reference]]]:

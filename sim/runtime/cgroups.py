@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sim.runtime.devicefilter import attach_device_filter
-from sim.runtime.errors import ContainerError, InvalidSpecError, UnsupportedError
+from sim.runtime.errors import ContainerError, InvalidSpecError, NotRunningError, UnsupportedError
 from sim.runtime.limits import check_limits, legacy_settings, unified_settings
 from sim.runtime.spec import Limits
 from sim.runtime.stats import Stats, legacy_stats, number, table, unified_stats
@@ -246,6 +246,10 @@ class ControlGroup:
         ------
         UnsupportedError
             This machine has no freezer.
+        NotRunningError
+            The last process has ended, and the group went with it.
+        ContainerError
+            The processes do not do it.
         """
         if self.is_unified:
             file, wish, state = self._file("", "cgroup.freeze"), str(int(frozen)), self._file("", "cgroup.events")
@@ -253,16 +257,23 @@ class ControlGroup:
         else:
             file = state = self._file("freezer", "freezer.state")
             wish = done = "FROZEN" if frozen else "THAWED"
-        if not file.exists():
+        if file.parent.is_dir() and not file.exists():
             raise UnsupportedError("this machine has no freezer: a container cannot be paused")
         deadline = time.monotonic() + 10
-        file.write_text(wish)
-        while done not in state.read_text():
-            if time.monotonic() > deadline:
-                raise ContainerError(f"the processes of {self.name} do not {'stop' if frozen else 'go on'}")
-            time.sleep(0.001)
-            if not self.is_unified:
-                file.write_text(wish)
+        try:
+            file.write_text(wish)
+            while done not in state.read_text():
+                if time.monotonic() > deadline:
+                    raise ContainerError(f"the processes of {self.name} do not {'stop' if frozen else 'go on'}")
+                time.sleep(0.001)
+                if not self.is_unified:
+                    file.write_text(wish)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
+            if not self.exists():
+                raise NotRunningError("the container is not running") from error
+            raise UnsupportedError("this machine has no freezer: a container cannot be paused") from error
 
     def frozen(self) -> bool:
         """Whether its processes are stopped."""

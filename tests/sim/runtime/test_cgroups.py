@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,7 +17,9 @@ from sim.runtime import (
     InvalidSpecError,
     Layout,
     Limits,
+    NotRunningError,
     Throttle,
+    UnsupportedError,
     check_limits,
     sweep,
 )
@@ -267,6 +270,14 @@ class TestUnified:
         group.freeze()
         assert self.text(group, "cgroup.freeze") == "1"
         assert group.frozen()
+
+    def test_what_has_just_ended_is_not_a_machine_without_a_freezer(self, group: ControlGroup) -> None:
+        (group.places[""] / "cgroup.freeze").unlink()
+        with pytest.raises(UnsupportedError, match="no freezer"):
+            group.freeze()
+        shutil.rmtree(group.places[""])
+        with pytest.raises(NotRunningError, match="is not running"):
+            group.freeze()
 
 
 @pytest.fixture
