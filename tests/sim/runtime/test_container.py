@@ -192,7 +192,7 @@ def test_who_minds_an_exec_is_not_seen_from_inside(rootfs: Path, place: Path, ma
             "sleep 7",
             "ps -o pid,args",
         }
-        assert os.stat(f"/proc/{shim}").st_uid == 0  # as that of a process that cannot be dumped
+        assert os.stat(f"/proc/{shim}/environ").st_uid == 0  # as that of a process that cannot be dumped
         status = Path(f"/proc/{shim}/status").read_text()
         assert "\nNSpid:\t" in status
         assert len(status.partition("\nNSpid:\t")[2].partition("\n")[0].split()) == 1
