@@ -2,7 +2,7 @@
 
 Decided here and only here: when a difference counts. The runs were made at different times, so nothing pairs their
 samples: the ratio is that of the medians, its interval is found by bootstrap over both. It counts when the interval is
-clear of 1 by more than `SMALL` and neither machine was too noisy. Functions only; any thread.
+clear of 1 by more than `SMALL`, and on a noisy machine by more than the noise alone makes. Functions only; any thread.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def compare(before: Result, after: Result) -> Comparison:
     both = [key for key in old if key in new]
     if not both:
         raise ResultError("the two results have no case and driver in common; measure the same again")
-    noisy = Verdict.NOISY in (before.noise.verdict, after.noise.verdict)
-    changes = [_change(old[key], new[key], noisy=noisy) for key in both]
+    doubt = max(before.noise.doubt, after.noise.doubt)
+    changes = [_change(old[key], new[key], doubt=doubt) for key in both]
     warnings = [
         f"{name}: {before.machine.get(name, 'unknown')} before, {after.machine.get(name, 'unknown')} after"
         for name in ("processor", "processors", "memory", "kernel", "user", "governor", "Python")
@@ -121,7 +121,7 @@ def _words(series: Series) -> str:
     return f"{case_text(series.case)}: {series.driver}"
 
 
-def _change(old: Series, new: Series, *, noisy: bool) -> Change:
+def _change(old: Series, new: Series, *, doubt: float) -> Change:
     before, after = median(old.seconds), median(new.seconds)
     # Drawn together: an index below the number of old samples is one of them.
     pool: Sequence[tuple[int, float]] = [*((0, one) for one in old.seconds), *((1, one) for one in new.seconds)]
@@ -133,7 +133,7 @@ def _change(old: Series, new: Series, *, noisy: bool) -> Change:
 
     low, high = bootstrap(pool, ratio)
     few = min(len(old.seconds), len(new.seconds)) < 5
-    if noisy or few:
+    if few or not (doubt <= 1 or low > doubt or high < 1 / doubt):
         tendency = Tendency.UNKNOWN
     elif low > 1 + SMALL:
         tendency = Tendency.SLOWER

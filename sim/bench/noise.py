@@ -35,7 +35,7 @@ class Verdict(StrEnum):
 
     QUIET = "quiet"  #: next to nothing else happened
     UNSTEADY = "unsteady"  #: something did: small differences may come from it
-    NOISY = "too noisy to tell"  #: so much that differences say nothing
+    NOISY = "too noisy to tell"  #: so much that only differences larger than the noise say anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,17 @@ class Noise:
     verdict: Verdict
 
     @property
+    def doubt(self) -> float:
+        """How many times another one time may be for the noise alone; 1 where there is next to none."""
+        return max(self.worst, 1.0) if self.verdict is Verdict.NOISY else 1.0
+
+    @property
     def words(self) -> str:
         """In a sentence."""
         seen = f"{self.disturbed:.0%} of the samples were disturbed by other work"
         stolen = f", {self.stolen:.0%} of the processor was stolen" if self.stolen >= 0.01 else ""
+        if self.verdict is Verdict.NOISY:
+            seen += f", up to {self.doubt:.2g} times as long, and smaller differences are not told"
         return f"the machine was {self.verdict.value}: {seen}{stolen}"
 
 

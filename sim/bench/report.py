@@ -256,14 +256,13 @@ def _group(case: Case) -> str:
 def _bars_data(result: Result, cases: Sequence[Case], title: str):  # type: ignore[no-untyped-def]
     from sim.figures import Bar, Bars
 
-    noisy = result.noise.verdict is Verdict.NOISY
     groups = []
     for case in cases:
         found = sorted((one for one in result.series if one.case == case), key=lambda one: one.time.value)
         group = []
         for series in found:
             ratio = None if series.driver == REFERENCE else result.ratio(case, series.driver, REFERENCE)
-            note = f"\u00d7 {ratio_text(ratio, noisy=noisy)}" if ratio else ""
+            note = f"\u00d7 {ratio_text(ratio, doubt=result.noise.doubt)}" if ratio else ""
             time = series.time
             group.append(Bar(series.driver, time.value, time.low, time.high, note, series.driver == REFERENCE))
         groups.append((case_text(case), tuple(group)))

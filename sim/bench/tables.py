@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sim.bench.noise import Verdict
 from sim.bench.result import Case, Result, Series
 from sim.bench.stats import Estimate
 
@@ -74,25 +73,38 @@ def time_text(series: Series) -> str:
     return f"{seconds_text(time.value)} ±{wide:.0%}"
 
 
-def ratio_text(ratio: Estimate | None, *, noisy: bool) -> str:
+def ratio_text(ratio: Estimate | None, *, doubt: float = 1.0) -> str:
     """Write how many times as long something took; with a question mark where that cannot be told.
 
-    >>> ratio_text(Estimate(2.0, 1.9, 2.2, 7, 0.98), noisy=False)
+    Parameters
+    ----------
+    ratio
+        The ratio with its interval.
+    doubt
+        How many times another one time may be for the machine's noise alone: only an interval beyond it tells.
+
+    Examples
+    --------
+
+    >>> ratio_text(Estimate(2.0, 1.9, 2.2, 7, 0.98))
     '2.00'
-    >>> ratio_text(Estimate(1.1, 0.9, 1.2, 7, 0.98), noisy=False)
+    >>> ratio_text(Estimate(1.1, 0.9, 1.2, 7, 0.98))
     '1.10 ≈'
-    >>> ratio_text(Estimate(0.0123, 0.011, 0.013, 7, 0.98), noisy=True)
-    '0.012 ?'
+    >>> ratio_text(Estimate(0.0123, 0.011, 0.013, 7, 0.98), doubt=1.9)
+    '0.012'
+    >>> ratio_text(Estimate(2.0, 1.8, 2.2, 7, 0.98), doubt=1.9)
+    '2.00 ?'
     """
     if ratio is None:
         return ""
-    mark = " ?" if noisy or not ratio.sure else " ≈" if ratio.low <= 1 <= ratio.high else ""
+    told = ratio.sure and (doubt <= 1 or ratio.low > doubt or ratio.high < 1 / doubt)
+    mark = " ?" if not told else " ≈" if ratio.low <= 1 <= ratio.high else ""
     value = ratio.value
     return (f"{value:.2g}" if value < 0.1 else f"{value:.2f}" if value < 10 else f"{value:.3g}") + mark
 
 
 #: What the marks of `ratio_text` mean.
-MARKS = "≈ the interval of the ratio has 1 in it: no difference was found; ? too few samples or too noisy to tell"
+MARKS = "≈ the interval of the ratio has 1 in it: no difference was found; ? too few samples, or no more than noise"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +149,6 @@ def table(
     if reference not in drivers:
         reference = drivers[0] if drivers else ""
     others = [name for name in drivers if name != reference]
-    noisy = result.noise.verdict is Verdict.NOISY
     rows = []
     for case in chosen:
         base = result.find(case, reference)
@@ -145,7 +156,7 @@ def table(
         for name in others:
             series = result.find(case, name)
             ratio = result.ratio(case, name, reference)
-            cells.append(ratio_text(ratio, noisy=noisy) if ratio else time_text(series) if series else "-")
+            cells.append(ratio_text(ratio, doubt=result.noise.doubt) if ratio else time_text(series) if series else "-")
         rows.append((case_text(case), *cells))
     return Table(title or result.title, ("", reference, *others), tuple(rows))
 

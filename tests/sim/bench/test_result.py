@@ -88,10 +88,14 @@ def test_a_table_without_the_reference_takes_another() -> None:
     assert made.head == ("", "in-process")
 
 
-def test_a_noisy_machine_puts_a_question_mark_behind_everything() -> None:
+def test_a_noisy_machine_puts_a_question_mark_behind_what_the_noise_alone_may_make() -> None:
     case = Case("append", 4096)
-    made = table(result([series(case, "overlayfs", 1e-3), series(case, "devfuse", 2e-3)], noise=NOISY))
-    assert made.rows[0][2].endswith(" ?")
+    times = [("overlayfs", 1e-3), ("devfuse", 2e-3), ("fuse-python", 4e-3), ("plain", 1e-4)]
+    made = table(result([series(case, name, time) for name, time in times], noise=NOISY))
+    assert NOISY.doubt == 3.0
+    assert [cell.endswith(" ?") for cell in made.rows[0][2:]] == [True, False, False]
+    quiet = table(result([series(case, name, time) for name, time in times]))
+    assert not any(cell.endswith("?") for cell in quiet.rows[0])
 
 
 # Two results
@@ -117,6 +121,8 @@ def test_compare_tells_of_other_machines_and_noise() -> None:
     other = result(one, noise=NOISY, machine={"processor": "Slide rule", "kernel": "Linux 7.1"}, finished=False)
     found = compare(result(one), other)
     assert [change.tendency for change in found.changes] == [Tendency.UNKNOWN]
+    much = compare(result(one), result([series(Case("stat", entries=10), "overlayfs", 5e-6)], noise=NOISY))
+    assert [change.tendency for change in much.changes] == [Tendency.SLOWER]
     words = "\n".join(found.warnings)
     assert "processor: Abacus before, Slide rule after" in words
     assert "too noisy to tell" in words

@@ -25,15 +25,12 @@ from sim.images import (
     Store,
     StoreError,
     TooManyLayersError,
-    archive,
     directory,
     file,
     hardlink,
     image_from_layers,
     image_on,
-    load,
     opaque,
-    save,
     whiteout,
 )
 from sim.images.accounting import account, disk_usage
@@ -464,42 +461,3 @@ def test_prune_leaves_what_somebody_is_at_work_with(store: Store) -> None:
         assert prune(store).removed == ()
         assert store.image(made.id).id == made.id
     assert [item.deleted for item in prune(store).removed][:1] == [made.id]
-
-
-# -- save while somebody removes
-
-
-def test_what_is_removed_while_it_is_saved_is_saved_whole(store: Store, tmp_path: Path) -> None:
-    made = make(store, "one", "two", tags=("app:1",))
-    parts: list[bytes] = []
-
-    def write(data: bytes | memoryview) -> None:
-        if not parts:
-            remove(store, "app:1")
-            store.collect()
-        parts.append(bytes(data))
-
-    save(store, ["app:1"], write)
-    assert store.images() == []
-    with Store(tmp_path / "other") as other:
-        load(other, parts)
-        assert other.image("app:1").id == made.id
-
-
-@pytest.mark.parametrize("reads", [True, False], ids=["before", "after"])
-def test_what_goes_before_it_is_kept_is_not_there(store: Store, reads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its manifest is read before it is removed, or is gone already: nothing is written in either case."""
-    make(store, "one", tags=("app:1",))
-    real = archive._blobs_of
-
-    def slow(store: Store, image: Image) -> list[str]:
-        found = real(store, image) if reads else []
-        remove(store, "app:1")
-        store.collect()
-        return found or real(store, image)
-
-    monkeypatch.setattr(archive, "_blobs_of", slow)
-    parts: list[bytes] = []
-    with pytest.raises(NotFoundError):
-        save(store, ["app:1"], lambda data: parts.append(bytes(data)))
-    assert parts == []
