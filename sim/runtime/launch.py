@@ -8,6 +8,18 @@ each take part, all forked and never started afresh:
                    pid namespace    (it is process 1 there)
                    ends at once
 
+In a user namespace of its own a container may have every capability, and with them could undo what is read-only or
+masked. So its user namespace is made inside of another, in which the numbers are those outside, and the mounts are made
+from there; when the mount namespace is then copied into the inner one, the kernel locks each mount as it is
+(mount_namespaces(7)):
+
+    shim ──fork──> maker ────────────fork──> between ──fork──> first
+                   outer user namespace      inner one         uts, ipc, network, cgroup namespaces of the inner one
+                   mount namespace           pid namespace     says that they are there
+                   ──fork──> furnisher       ends at once
+                             in the first's namespaces, with the outer's rights: root filesystem; ends
+                   ends                                        a copy of the mount namespace, for the inner one; exec
+
 What only the outside can give (number mappings, network) is asked for in the conversation that `maker.py` holds. All
 modules are imported before the fork: afterwards the import system is taken apart, so
 that nothing of an image is ever run by it (CVE-2019-14271).
@@ -23,13 +35,13 @@ import sys
 
 from sim.runtime import syscalls
 from sim.runtime.become import become
-from sim.runtime.channel import Channel
+from sim.runtime.channel import Channel, pair
 from sim.runtime.errors import UnsupportedError
 from sim.runtime.maker import Doors, Launched, Outside, begin, make, settle_streams
 from sim.runtime.netlink import configure_inside, loopback_up
 from sim.runtime.reaper import run_as_init
 from sim.runtime.rootfs import Rootfs
-from sim.runtime.spec import ProcessSpec
+from sim.runtime.spec import ProcessSpec, number_outside
 from sim.runtime.terminal import open_container_terminal
 
 __all__ = ["launch"]
@@ -93,12 +105,12 @@ def _make(
         rootfs.hold()
     if mapped:
         _enter("user", spec.namespaces.user)
-        if spec.namespaces.user == "new":
-            _ask(channel, "map")
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
-        with contextlib.suppress(PermissionError):
-            os.setgroups([])
+    if spec.namespaces.user == "new":
+        _ask(channel, "map")
+        _make_within(spec, seccomp, streams, cgroups, channel, doors, rootfs)
+        return
+    if mapped:
+        _be(0, 0)
     _enter("pid", spec.namespaces.pid)
     first = os.fork()
     if first:
@@ -106,6 +118,67 @@ def _make(
         return
     begin(channel, doors)
     _furnish(spec, seccomp, streams, cgroups, channel, rootfs)
+
+
+def _make_within(
+    spec: ProcessSpec,
+    seccomp: bytes,
+    streams: tuple[int, int, int] | None,
+    cgroups: dict[str, str],
+    channel: Channel,
+    doors: Doors,
+    rootfs: Rootfs,
+) -> None:
+    """Be the maker in the outer user namespace: give the container an inner one, and make its mounts from here."""
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    root = number_outside(spec.uid_map, 0), number_outside(spec.gid_map, 0)
+    here, there = pair()
+    between = os.fork()
+    if between == 0:
+        here.close()
+        _be(*root)
+        _enter("user", "new")
+        _ask(there, "map")
+        _be(0, 0)
+        _enter("pid", spec.namespaces.pid)
+        first = os.fork()
+        if first:
+            there.send(("first", first))
+            os._exit(0)
+        begin(channel, doors)
+        _furnish(spec, seccomp, streams, cgroups, channel, rootfs, there)
+    there.close()
+    here.receive()
+    for kind, maps in (("uid_map", spec.uid_map), ("gid_map", spec.gid_map)):
+        with open(f"/proc/{between}/{kind}", "w") as file:  # the machine's root's file; the next step makes us another
+            file.write("".join(f"{each.inside} {each.outside} {each.count}\n" for each in maps))
+    here.send("go")
+    _be(*root)
+    message, _ = here.receive()
+    os.waitpid(between, 0)
+    channel.send(("adopted", message[1]))
+    _, namespaces = here.receive()
+    for each in namespaces:
+        syscalls.setns(each)
+        os.close(each)
+    furnisher = os.fork()
+    if furnisher == 0:
+        syscalls.set_dumpable(False)
+        _import_nothing()
+        os.umask(0)
+        rootfs.enter()
+        rootfs.furnish()
+        os._exit(0)
+    if os.waitpid(furnisher, 0)[1] == 0:
+        here.send("go")
+
+
+def _be(user: int, group: int) -> None:
+    """Be somebody of the user namespace that was just entered, in which this process can do all."""
+    os.setresgid(group, group, group)
+    os.setresuid(user, user, user)
+    with contextlib.suppress(PermissionError):
+        os.setgroups([])
 
 
 def _enter(kind: str, wish: str) -> None:
@@ -142,16 +215,17 @@ def _furnish(
     cgroups: dict[str, str],
     channel: Channel,
     rootfs: Rootfs,
+    furnisher: Channel | None = None,
 ) -> None:
-    """Be the first process: the other namespaces, the root filesystem, and then the command."""
+    """Be the first process: the other namespaces, the root filesystem or another's that makes it, then the command."""
     os.setsid()
     syscalls.set_dumpable(False)  # no process of the container may look at this one, which still has the host's files
     wishes = spec.namespaces
-    for kind, wish in (("network", wishes.network), ("ipc", wishes.ipc), ("uts", wishes.uts)):
+    of_cgroups = "new" if wishes.cgroup == "new" or (wishes.cgroup == "auto" and "" in cgroups) else "host"
+    for kind, wish in (("network", wishes.network), ("ipc", wishes.ipc), ("uts", wishes.uts), ("cgroup", of_cgroups)):
         _enter(kind, wish)
-    if wishes.cgroup == "new" or (wishes.cgroup == "auto" and "" in cgroups):
-        _enter("cgroup", "new")
-    syscalls.unshare(syscalls.CLONE_NEWNS)
+    if furnisher is None:
+        syscalls.unshare(syscalls.CLONE_NEWNS)
     _ask(channel, "network", "net", "user")
     if wishes.network in ("new", "user"):
         loopback_up()
@@ -163,10 +237,15 @@ def _furnish(
             syscalls.set_domain_name(spec.domainname)
     syscalls.new_session_keyring()
     os.umask(0)
-    sys.meta_path.clear()
-    sys.path_hooks.clear()
-    rootfs.enter()
-    rootfs.furnish()
+    _import_nothing()
+    if furnisher is None:
+        rootfs.enter()
+        rootfs.furnish()
+    else:
+        own = {"pid": wishes.pid, "net": wishes.network, "ipc": wishes.ipc, "uts": wishes.uts, "cgroup": of_cgroups}
+        _ask(furnisher, "furnish", *(name for name, wish in own.items() if wish != "host"))
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        rootfs.adopt()
     if spec.terminal:
         streams = open_container_terminal(channel, spec.terminal_size)
         rootfs.mount_console(streams[0])
@@ -176,6 +255,11 @@ def _furnish(
         run_as_init(spec, seccomp, channel)
     else:
         become(spec, seccomp, signal.SIGKILL)
+
+
+def _import_nothing() -> None:
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
 
 
 def _set_oom_score(wish: int) -> None:

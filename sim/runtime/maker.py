@@ -10,7 +10,8 @@ The process enters its control groups by itself, through files that were opened 
 itself as a single thread the kernel does not stop all forks of the machine, which takes it up to tens of milliseconds
 (kernel 5.2, `cgroup_procs_write_start`). Only in the unified hierarchy there is no such way, and the shim does it.
 
-    maker to shim           ("map",) before the first process is there; ("first", its number)
+    maker to shim           ("map",) before the first process is there; ("first", its number), with which the maker
+                            ends, or ("adopted", its number) where who forked it was another and has ended
     first process to shim   ("network",) and the like, each answered by a go; ("terminal",) with the descriptor
     either to shim          ("error", the name of an exception, its text), and nothing is left running
 """
@@ -166,11 +167,13 @@ def _attend(channel: Channel, doors: Doors, maker: int, first: int, outside: Out
                 return Launched(first, terminal)
             if message[0] == "error":
                 raise by_name(message[1], message[2])
-            if message[0] == "first":
+            if message[0] in ("first", "adopted"):
                 first = message[1]
                 doors.put(first)
-                os.waitpid(maker, 0)  # from here on the first process is our child, and dies with us
-                channel.send("go")
+                if message[0] == "first":
+                    os.waitpid(maker, 0)
+                    maker = 0
+                channel.send("go")  # from here on the first process is our child, and dies with us
             elif message[0] == "terminal":
                 terminal = descriptors[0]
             else:
@@ -184,17 +187,23 @@ def _attend(channel: Channel, doors: Doors, maker: int, first: int, outside: Out
     except BaseException:
         if terminal >= 0:
             os.close(terminal)
-        for process in (maker, first):
-            if process:
-                with contextlib.suppress(OSError):
-                    os.kill(process, signal.SIGKILL)
-                    os.waitpid(process, 0)
+        _end({maker, first} - {0})
         raise
     finally:
         channel.close()
         if maker:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(maker, 0)
+
+
+def _end(processes: set[int]) -> None:
+    """Kill children and wait for them, and for orphans on the way: a pid namespace ends with the last one in it."""
+    for each in processes:
+        with contextlib.suppress(OSError):
+            os.kill(each, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while processes:
+            processes.discard(os.waitpid(-1, 0)[0])
 
 
 def begin(channel: Channel, doors: Doors) -> None:

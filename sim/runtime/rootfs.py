@@ -21,7 +21,7 @@ import stat
 from sim.runtime import syscalls as sys
 from sim.runtime.devices import COMMON, Node, nodes
 from sim.runtime.errors import ContainerError, InvalidSpecError, UnsupportedError
-from sim.runtime.spec import Bind, Overlay, ProcessSpec, Tmpfs
+from sim.runtime.spec import Bind, Mapping, Overlay, ProcessSpec, Tmpfs, number_outside
 
 __all__ = ["Rootfs"]
 
@@ -62,6 +62,8 @@ class Rootfs:
         self.spec = spec
         self.mapped = mapped
         self.cgroups = cgroups
+        # Whether all but `adopt` is done from a user namespace around the container's, which has the host's numbers.
+        self._outer = spec.namespaces.user == "new"
         self._root = -1
         self._trees: dict[str, tuple[int, bool]] = {}
         self._nodes: dict[str, int] = {}
@@ -104,6 +106,15 @@ class Rootfs:
         self._kernel = {"/proc": self._procfs(), "/sys": self._sysfs()}
         self._pivot()
         self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def adopt(self) -> None:
+        """Take over what another process has entered and furnished, in a copy of its namespace.
+
+        What that cannot give is done here: terminals whose directory is one of this user namespace's root.
+        """
+        self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.chdir("/")
+        self._mount_terminals()
 
     def _hold(self, mount: Bind) -> None:
         source = os.fspath(mount.source)
@@ -173,7 +184,8 @@ class Rootfs:
         for target in sorted(targets, key=lambda path: posixpath.normpath(path).count("/")):
             mount = targets[target]
             if mount is not None:
-                tree, is_directory = _new_tmpfs(mount), True
+                owner = self._number(self.spec.uid_map, mount.uid), self._number(self.spec.gid_map, mount.gid)
+                tree, is_directory = _new_tmpfs(mount, *owner), True
             else:
                 tree, is_directory = self._trees[target]
             place = self._open(target, directory=is_directory)
@@ -195,6 +207,10 @@ class Rootfs:
             root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             sys.tree_attributes(root, sys.MOUNT_RDONLY, recursive=False)
             os.close(root)
+
+    def _number(self, maps: tuple[Mapping, ...], inside: int) -> int:
+        """Return what a user or group of the container is called where its mounts are made."""
+        return number_outside(maps, inside) if self._outer else inside
 
     def _procfs(self) -> int:
         """Make the container's /proc, while the host's can still be seen: in a user namespace it must be."""
@@ -225,11 +241,10 @@ class Rootfs:
         if os.path.exists("/proc/kcore"):
             os.symlink("/proc/kcore", "core", dir_fd=directory)
         os.close(directory)
-        options: dict[str, str | None] = {"mode": "0620", "ptmxmode": "0666"}
-        if not self.mapped or any(m.inside <= 5 < m.inside + m.count for m in self.spec.gid_map):
-            options["gid"] = "5"
-        terminals = sys.new_filesystem("devpts", options, sys.MOUNT_NOSUID | sys.MOUNT_NOEXEC)
-        self._attach(terminals, self._open("/dev/pts", directory=True))
+        if self._outer:
+            os.mkdir("/dev/pts", 0o755)
+        else:
+            self._mount_terminals()
         try:
             queues = sys.new_filesystem("mqueue", attributes=_QUIET)
         except PermissionError:  # the queues are those of the host, which a user namespace may not show
@@ -245,6 +260,13 @@ class Rootfs:
             self._attach(tree, self._open(path, directory=False))
         for node in self._made:
             self._make_node(node)
+
+    def _mount_terminals(self) -> None:
+        options: dict[str, str | None] = {"mode": "0620", "ptmxmode": "0666"}
+        if not self.mapped or any(m.inside <= 5 < m.inside + m.count for m in self.spec.gid_map):
+            options["gid"] = "5"
+        terminals = sys.new_filesystem("devpts", options, sys.MOUNT_NOSUID | sys.MOUNT_NOEXEC)
+        self._attach(terminals, self._open("/dev/pts", directory=True))
 
     def _make_node(self, node: Node) -> None:
         place, name = posixpath.split(posixpath.normpath(node.target))
@@ -368,12 +390,12 @@ class Rootfs:
         os.close(null)
 
 
-def _new_tmpfs(mount: Tmpfs) -> int:
+def _new_tmpfs(mount: Tmpfs, uid: int, gid: int) -> int:
     options: dict[str, str | None] = {"mode": f"{mount.mode:o}"}
     if mount.size:
         options["size"] = str(mount.size)
     if mount.uid or mount.gid:
-        options |= {"uid": str(mount.uid), "gid": str(mount.gid)}
+        options |= {"uid": str(uid), "gid": str(gid)}
     denied = [
         0 if mount.executable else sys.MOUNT_NOEXEC,
         0 if mount.devices else sys.MOUNT_NODEV,

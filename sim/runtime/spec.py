@@ -31,6 +31,7 @@ __all__ = [
     "Rlimit",
     "Throttle",
     "Tmpfs",
+    "number_outside",
 ]
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -161,6 +162,20 @@ class Mapping:
     inside: int
     outside: int
     count: int
+
+
+def number_outside(maps: tuple[Mapping, ...], inside: int) -> int:
+    """Return what a user's or group's number in a user namespace is outside.
+
+    Raises
+    ------
+    InvalidSpecError
+        It has none.
+    """
+    for each in maps:
+        if each.inside <= inside < each.inside + each.count:
+            return each.outside + inside - each.inside
+    raise InvalidSpecError(f"the number {inside} is not one of the container's user namespace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from sim.runtime.log import LogOptions
 from sim.runtime.maker import Launched
 from sim.runtime.ports import Listener, bind_ports, serve_ports
 from sim.runtime.rootless import write_mappings
-from sim.runtime.spec import Port, ProcessSpec
+from sim.runtime.spec import Mapping, Port, ProcessSpec
 from sim.runtime.usernet import ADDRESS, start_user_network
 
 __all__ = ["Request", "World"]
@@ -139,7 +139,11 @@ class World:
     def _outside(self, what: str, pid: int, namespaces: list[int]) -> None:
         spec = self.request.spec
         if what == "map":
-            write_mappings(pid, spec.uid_map, spec.gid_map)
+            users, groups = (
+                tuple(Mapping(each.outside, each.outside, each.count) for each in maps)
+                for maps in (spec.uid_map, spec.gid_map)
+            )
+            write_mappings(pid, users, groups)
         elif what == "network" and spec.namespaces.network == "user":
             self._helpers.append(start_user_network(*namespaces))
         elif what == "network" and spec.interfaces:
