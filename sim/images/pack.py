@@ -134,6 +134,8 @@ class _Walk:
     def __init__(self, as_layer: bool, skip: frozenset[bytes]) -> None:
         self._as_layer = as_layer
         self._skip = skip
+        # An ordinary user is root inside, so what is theirs here is root's in an image.
+        self._root = (os.geteuid(), os.getegid()) if os.geteuid() else (0, 0)
         self._links: dict[tuple[int, int], bytes] = {}
 
     def directory(self, root: int) -> Iterator[tuple[Entry, int]]:
@@ -219,8 +221,7 @@ class _Walk:
                         full,
                         Kind.HARDLINK,
                         stat.S_IMODE(status.st_mode),
-                        status.st_uid,
-                        status.st_gid,
+                        *self._owner(status),
                         status.st_mtime_ns,
                         target=first,
                     ),
@@ -242,6 +243,10 @@ class _Walk:
         finally:
             os.close(fd)
 
+    def _owner(self, status: os.stat_result) -> tuple[int, int]:
+        user, group = self._root
+        return 0 if status.st_uid == user else status.st_uid, 0 if status.st_gid == group else status.st_gid
+
     def _entry(self, path: bytes, status: os.stat_result, at: bytes, target: bytes = b"") -> Entry:
         kind = _KINDS[stat.S_IFMT(status.st_mode)]
         device = (0, 0)
@@ -251,8 +256,7 @@ class _Walk:
             path,
             kind,
             stat.S_IMODE(status.st_mode),
-            status.st_uid,
-            status.st_gid,
+            *self._owner(status),
             status.st_mtime_ns,
             status.st_size if kind is Kind.FILE else 0,
             target,

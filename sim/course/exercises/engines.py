@@ -108,8 +108,9 @@ def run_solutions_of(lesson: int, home: Path) -> None:
                 check=False,
             )
             if done.returncode:
-                said = done.stdout.decode(errors="replace").strip().splitlines()
-                raise CourseError(f"the state of lesson {lesson} cannot be made: {said[-1][:300] if said else ''}")
+                said = done.stdout.decode(errors="replace").strip().splitlines() or [""]
+                why = next((line for line in said if "Error response" in line), said[-1])
+                raise CourseError(f"the state of lesson {lesson} cannot be made: {why[:300]}")
     engine.stop(home)
 
 

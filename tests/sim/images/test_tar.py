@@ -20,6 +20,7 @@ from sim.images.pack import pack
 from sim.images.tarread import TarReader
 from sim.images.tarwrite import TarWriter
 from sim.images.unpack import measure, unpack
+from tests.conftest import User
 from tests.sim.images.trees import describe, plant
 
 root_only = pytest.mark.usefixtures("root")  # owners, devices and trusted attributes
@@ -220,3 +221,20 @@ def test_a_truncated_tar_is_an_error(tmp_path: Path) -> None:
         (tmp_path / f"t{length}").mkdir()
         with pytest.raises(LayerTarError, match="truncated"):
             unpack([data[:length]], tmp_path / f"t{length}")
+
+
+def test_what_is_an_ordinary_users_is_roots_in_the_image(user: User) -> None:
+    """They are root in their containers, so a layer that they make looks like one that root made."""
+    code = """
+import io, os, pathlib, tarfile
+from sim.images.pack import pack
+place = pathlib.Path("layer")
+place.mkdir()
+(place / "file").write_text("x")
+os.link(place / "file", place / "link")
+out = io.BytesIO()
+pack(place, out.write)
+out.seek(0)
+print([(each.name, each.uid, each.gid) for each in tarfile.open(fileobj=out)])
+"""
+    assert user.python(code).strip() == "[('file', 0, 0), ('link', 0, 0)]"
