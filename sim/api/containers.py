@@ -38,7 +38,7 @@ def _making(router: Router, engine: Engine) -> None:
     def create(request: Request) -> Answer:
         document = request.json(object)
         wish = read(document, ContainerRequest, "runconfig.ContainerConfigWrapper")
-        made = containers.create(wish, request.query.get("name", ""))
+        made = containers.create(wish, request.query.get("name", ""), shallow=request.version < (1, 44))
         return json_answer({"Id": made.id, "Warnings": made.warnings}, 201)
 
     @router.route("POST", "/containers/prune")

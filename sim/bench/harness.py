@@ -106,11 +106,14 @@ class Harness:
         The run's own directory.
     clock
         Nanoseconds, for tests.
+    meter
+        Says how noisy the machine is; for tests. By default one on the same clock.
     """
 
     def __init__(
         self, plan: Plan, drivers: Sequence[Driver], home: Path, *, progress: Progress = lambda _: None,
         missing: Sequence[Missing] = (), clock: Callable[[], int] = time.perf_counter_ns,
+        meter: NoiseMeter | None = None,
     ) -> None:  # fmt: skip
         self.plan = plan
         self.drivers = list(drivers)
@@ -128,7 +131,7 @@ class Harness:
         self._random = random.Random(plan.seed)
         self._stack = contextlib.ExitStack()
         self._started = time.monotonic()
-        self.meter = NoiseMeter(clock)
+        self.meter = meter or NoiseMeter(clock)
 
     # The run
 

@@ -85,17 +85,25 @@ class NoiseMeter:
     ----------
     clock
         Nanoseconds, for tests.
+    processors
+        Returns the ticks of all processors since boot and those that were stolen, for tests. By default as
+        `/proc/stat` says.
     """
 
-    def __init__(self, clock: Callable[[], int] = time.perf_counter_ns) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], int] = time.perf_counter_ns,
+        processors: Callable[[], tuple[int, int]] | None = None,
+    ) -> None:
         self._clock = clock
+        self._processors = processors or _processor_time
         self._turns = self._calibrate(_spin)
         self._calls = self._calibrate(_call)
         self._best = [min(self._time(work, count) for _ in range(15)) or 1 for work, count in self._work()]
         self._seen: list[float] = []
         self._samples = 0
         self._disturbed = 0
-        self._start = _processor_time()
+        self._start = self._processors()
 
     def _work(self) -> tuple[tuple[Callable[[int], None], int], ...]:
         return (_spin, self._turns), (_call, self._calls)
@@ -131,7 +139,7 @@ class NoiseMeter:
         """Return what was seen until now."""
         seen = sorted(self._seen) or [1.0]
         share = self._disturbed / self._samples if self._samples else 0.0
-        end = _processor_time()
+        end = self._processors()
         total = max(end[0] - self._start[0], 1)
         stolen = (end[1] - self._start[1]) / total
         noisy = share > _NOISY or stolen > _NOISY

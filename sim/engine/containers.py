@@ -136,9 +136,9 @@ class Containers:
         """Tell of something that happened to a container."""
         self.engine.events.tell("container", action, container.id, container.attributes(**attributes))
 
-    def create(self, request: ContainerRequest, name: str = "") -> Created:
+    def create(self, request: ContainerRequest, name: str = "", *, shallow: bool = False) -> Created:
         """Make a container; see `Making.create`."""
-        return self.making.create(request, name)
+        return self.making.create(request, name, shallow=shallow)
 
     def insert(self, container: Container) -> None:
         """Put a new container into the database: from here on it exists."""

@@ -63,8 +63,15 @@ class Making:
         self._owner = owner
         self._engine = owner.engine
 
-    def create(self, request: ContainerRequest, name: str = "") -> Created:
+    def create(self, request: ContainerRequest, name: str = "", *, shallow: bool = False) -> Created:
         """Make a container.
+
+        Parameters
+        ----------
+        request, name
+            The wish; without a name it gets one.
+        shallow
+            As for `mount_points`.
 
         Raises
         ------
@@ -84,7 +91,7 @@ class Making:
         port_wishes(config, host)
         config = settled_hostname(config, host, identity)
         networks = network_wishes(request, host)
-        mounts = mount_points(config, host, self._mounts_of)
+        mounts = mount_points(config, host, self._mounts_of, shallow=shallow)
         host = replace(host, links=resolved_links(self._owner, host.links, host.network_mode))
         command = command_of(config)
         record = Record(

@@ -263,6 +263,8 @@ class MountPoint(Document, frozen=True, kw_only=True):
         The part of a volume that is mounted.
     recursive
         Whether what is mounted below a directory of the host comes along.
+    shallow
+        Whether that stays writable where the directory is read-only.
     """
 
     type: str
@@ -278,6 +280,7 @@ class MountPoint(Document, frozen=True, kw_only=True):
     options: str = ""
     subpath: str = ""
     recursive: bool = True
+    shallow: bool = False
 
 
 class Health(Document, frozen=True, kw_only=True):

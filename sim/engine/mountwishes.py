@@ -23,7 +23,7 @@ _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def mount_points(
-    config: Config, host: HostConfig, others: Callable[[str], Iterable[MountPoint]]
+    config: Config, host: HostConfig, others: Callable[[str], Iterable[MountPoint]], *, shallow: bool = False
 ) -> tuple[MountPoint, ...]:
     """Return what is to be mounted; a volume without a name is still to get one.
 
@@ -31,6 +31,8 @@ def mount_points(
     ----------
     others
         Returns the mounts of another container, for `--volumes-from`.
+    shallow
+        Whether what is mounted below a read-only directory of the host stays writable: so it was before API 1.44.
 
     Raises
     ------
@@ -46,9 +48,11 @@ def mount_points(
                 found[point.destination] = _taken(point, writable)
     asked: set[str] = {_cleaned(target) for target in host.tmpfs or {}}
     for text in host.binds or ():
-        _add(found, asked, parse_bind(text, host.volume_driver))
+        _add(found, asked, _as_before(parse_bind(text, host.volume_driver), shallow))
     for mount in host.mounts or ():
-        _add(found, asked, _mounted(mount, host.volume_driver))
+        if shallow and mount.bind_options and mount.bind_options.read_only_force_recursive:
+            raise BadParameterError("BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer")
+        _add(found, asked, _as_before(_mounted(mount, host.volume_driver), shallow))
     for target in config.volumes or {}:
         place = _cleaned(target)
         if place == "/" or not place.startswith("/"):
@@ -71,6 +75,12 @@ def _writable(mode: str, wish: str) -> bool | None:
     if any(word not in ("ro", "rw", "z", "Z") for word in words):
         raise BadParameterError(f"invalid volumes-from specification: '{wish}': invalid mode: {mode}")
     return None if not words else "ro" not in words
+
+
+def _as_before(point: MountPoint, shallow: bool) -> MountPoint:
+    from msgspec.structs import replace
+
+    return replace(point, shallow=True) if shallow and point.type == "bind" and not point.rw else point
 
 
 def _add(found: dict[str, MountPoint], asked: set[str], point: MountPoint) -> None:
@@ -210,6 +220,12 @@ def _bound(wish: MountWish, target: str, before: str) -> MountPoint:
     propagation = chosen.propagation if chosen else ""
     if propagation and propagation not in _PROPAGATIONS:
         raise BadParameterError(f"{before}invalid propagation mode: {propagation}")
+    shallow, deep = (chosen.read_only_non_recursive, chosen.read_only_force_recursive) if chosen else (False, False)
+    for asked, name in ((shallow, "ReadOnlyNonRecursive"), (deep, "ReadOnlyForceRecursive")):
+        if asked and not wish.read_only:
+            raise BadParameterError(f"mount options conflict: !ReadOnly && BindOptions.{name}")
+    if shallow and deep:
+        raise BadParameterError("mount options conflict: ReadOnlyNonRecursive && BindOptions.ReadOnlyForceRecursive")
     makes = bool(chosen and chosen.create_mountpoint)
     if not makes and not os.path.lexists(wish.source):
         raise BadParameterError(f"{before}bind source path does not exist: {wish.source}")
@@ -221,6 +237,7 @@ def _bound(wish: MountWish, target: str, before: str) -> MountPoint:
         propagation=propagation or "rprivate",
         makes=makes,
         recursive=not (chosen and chosen.non_recursive),
+        shallow=shallow,
     )
 
 

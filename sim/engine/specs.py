@@ -124,7 +124,8 @@ def mounts_of(record: Record) -> list[Bind | Tmpfs]:
             found.append(parse_tmpfs(point.destination, point.options))
         else:
             propagation = point.propagation or "rprivate"
-            found.append(Bind(Path(_source(point)), point.destination, not point.rw, point.recursive, propagation))
+            wish = (not point.rw, point.recursive, propagation, not point.shallow)
+            found.append(Bind(Path(_source(point)), point.destination, *wish))
     for target, options in (record.host_config.tmpfs or {}).items():
         found.append(parse_tmpfs(target, options))
     return found

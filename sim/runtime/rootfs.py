@@ -130,7 +130,7 @@ class Rootfs:
         if kind != "private":
             _check_propagation(source, kind)
         deep = mount.propagation.startswith("r")
-        sys.tree_attributes(tree, sys.MOUNT_RDONLY if mount.read_only else 0)
+        sys.tree_attributes(tree, sys.MOUNT_RDONLY if mount.read_only else 0, recursive=mount.read_only_recursive)
         sys.tree_attributes(tree, recursive=deep, private=kind == "private", slave=kind == "slave")
         self._trees[mount.target] = (tree, stat.S_ISDIR(os.fstat(tree).st_mode))
 

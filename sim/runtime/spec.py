@@ -73,12 +73,14 @@ class Bind:
     target
         In the container, absolute; made when missing.
     read_only
-        Not writable, including everything mounted below it.
+        Not writable.
     recursive
         Whether what is mounted below it comes along.
     propagation
         Whether what is mounted below it later, on one side, is seen on the other: "rprivate" never; "rslave" what the
         host mounts; "rshared" both ways. Without the "r" this is so for the mount itself, and not for those below it.
+    read_only_recursive
+        Whether what is mounted below a read-only one is not writable either.
     """
 
     source: Path
@@ -86,6 +88,7 @@ class Bind:
     read_only: bool = False
     recursive: bool = True
     propagation: str = "rprivate"
+    read_only_recursive: bool = True
 
 
 @dataclass(frozen=True, slots=True)

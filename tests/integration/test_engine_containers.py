@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 from docker.errors import APIError, ContainerError, NotFound
 
-from tests.daemons import Daemon
+from tests.daemons import Daemon, docker_command
 from tests.shared import client, engine, running
 
 __all__ = ["client", "engine", "running"]
@@ -481,3 +483,29 @@ def test_unknown_fields_and_nulls_are_taken_as_not_given(client: docker.DockerCl
     )
     assert answer.status_code == 201, answer.text
     assert client.containers.get(answer.json()["Id"]).attrs["Config"]["Env"] == ["A=b"]
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "deep"),
+    [
+        ("1.43", "readonly", False),
+        ("1.44", "readonly", True),
+        ("1.44", "readonly,bind-recursive=writable", False),
+        ("1.44", "readonly,bind-propagation=rprivate,bind-recursive=readonly", True),
+    ],
+)
+def test_what_is_mounted_below_a_read_only_directory(
+    engine: Daemon, client: docker.DockerClient, tmp_path: Path, version: str, options: str, deep: bool
+) -> None:
+    place = tmp_path / "place"
+    (place / "below").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", place / "below"], check=True)
+    try:
+        mount = f"type=bind,source={place},target=/place,{options}"
+        words = ["run", "--rm", "--network", "none", "--mount", mount, "busybox", "touch", "/place/below/x"]
+        done = docker_command(engine.address, tmp_path, words, {"DOCKER_API_VERSION": version})
+        assert (b"Read-only file system" in done.stderr) is deep, done
+        assert (place / "below/x").exists() is not deep
+        assert b"Read-only" in docker_command(engine.address, tmp_path, [*words[:-1], "/place/x"]).stderr
+    finally:
+        subprocess.run(["umount", place / "below"], check=True)

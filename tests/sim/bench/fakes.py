@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.bench.files import MountedFiles
+from sim.bench.noise import NoiseMeter
 from sim.bench.session import Driver, Layout, PlainSession, Session
 
 
@@ -23,6 +24,11 @@ class Clock:
     def __call__(self) -> int:
         self.now += 200_000
         return self.now
+
+
+def meter(clock: Clock) -> NoiseMeter:
+    """Return a meter that knows of this clock alone, whatever is stolen from the machine that the test runs on."""
+    return NoiseMeter(clock, lambda: (clock.now, 0))
 
 
 class SlowFiles(MountedFiles):

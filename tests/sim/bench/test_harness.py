@@ -19,7 +19,7 @@ from sim.bench.plans import Plan
 from sim.bench.result import Case, Result
 from sim.bench.session import Driver, Layout, PlainSession, Session
 from sim.bench.stats import Estimate
-from tests.sim.bench.fakes import Clock, FailingAfter, InterruptAfter, driver, sleeping, timed
+from tests.sim.bench.fakes import Clock, FailingAfter, InterruptAfter, driver, meter, sleeping, timed
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def virtual(
     clock = Clock()
     home = place / f"run-{seed}"
     home.mkdir()
-    harness = Harness(plan(rounds=rounds, seed=seed), make(clock), home, clock=clock)
+    harness = Harness(plan(rounds=rounds, seed=seed), make(clock), home, clock=clock, meter=meter(clock))
     harness.run()
     harness.end()
     return harness.result({}), clock
@@ -144,7 +144,7 @@ def test_a_disturbed_machine_is_told_of(place: Path) -> None:
     clock = Disturbed()
     home = place / "run"
     home.mkdir()
-    harness = Harness(plan(rounds=25), [driver("one", timed(clock, 1e-2))], home, clock=clock)
+    harness = Harness(plan(rounds=25), [driver("one", timed(clock, 1e-2))], home, clock=clock, meter=meter(clock))
     harness.run()
     harness.end()
     result = harness.result({})

@@ -8,7 +8,7 @@ import pytest
 
 from sim.bench.noise import NoiseMeter, Verdict
 from sim.bench.stats import CONFIDENCE, bootstrap, median, middle, paired_ratio
-from tests.sim.bench.fakes import Clock
+from tests.sim.bench.fakes import Clock, meter
 
 
 @pytest.mark.parametrize("count", [6, 7, 9, 15, 25])
@@ -52,11 +52,18 @@ def test_the_bootstrap_is_the_same_each_time_and_holds_the_median() -> None:
 
 
 def test_a_quiet_machine_is_quiet() -> None:
-    meter = NoiseMeter(Clock())
+    quiet = meter(Clock())
     for _ in range(50):
-        assert not meter.sample(meter.probe(), meter.probe())
-    assert meter.noise().verdict is Verdict.QUIET
-    assert meter.noise().worst == 1.0
+        assert not quiet.sample(quiet.probe(), quiet.probe())
+    assert quiet.noise().verdict is Verdict.QUIET
+    assert quiet.noise().worst == 1.0
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.04, Verdict.QUIET), (0.09, Verdict.UNSTEADY), (0.3, Verdict.NOISY)])
+def test_a_machine_that_is_stolen_from_is_not(share: float, verdict: Verdict) -> None:
+    ticks = iter([(1000, 10), (2000, 10 + round(1000 * share))])
+    noise = NoiseMeter(Clock(), lambda: next(ticks)).noise()
+    assert (noise.stolen, noise.verdict) == (share, verdict)
 
 
 def test_a_real_meter_calibrates_itself() -> None:

@@ -90,6 +90,24 @@ def test_two_for_one_place() -> None:
         (MountWish(type="bind", source="/not/there", target="/x"), "bind source path does not exist: /not/there"),
         (MountWish(type="bind", source="x", target="/x"), "mount path must be absolute"),
         (MountWish(type="tmpfs", source="/x", target="/x"), "field Source must not be specified"),
+        (
+            MountWish(type="bind", source="/", target="/x", bind_options=BindOptions(read_only_non_recursive=True)),
+            "mount options conflict: !ReadOnly && BindOptions.ReadOnlyNonRecursive",
+        ),
+        (
+            MountWish(type="bind", source="/", target="/x", bind_options=BindOptions(read_only_force_recursive=True)),
+            "mount options conflict: !ReadOnly && BindOptions.ReadOnlyForceRecursive",
+        ),
+        (
+            MountWish(
+                type="bind",
+                source="/",
+                target="/x",
+                read_only=True,
+                bind_options=BindOptions(read_only_force_recursive=True, read_only_non_recursive=True),
+            ),
+            "mount options conflict: ReadOnlyNonRecursive && BindOptions.ReadOnlyForceRecursive",
+        ),
     ],
 )
 def test_mounts_that_make_no_sense(wish: MountWish, why: str) -> None:
@@ -128,3 +146,35 @@ def test_what_is_mounted_below_a_bound_directory_stays_away_where_that_is_asked(
     (bind,) = mounts_of(Record(id="1", name="", created=0, image="", mounts=(point,)))
     assert isinstance(bind, Bind)
     assert bind.recursive is not alone
+
+
+@pytest.mark.parametrize(
+    ("options", "before", "deep"),
+    [
+        (BindOptions(), False, True),
+        (BindOptions(), True, False),
+        (BindOptions(read_only_non_recursive=True), False, False),
+        (BindOptions(read_only_force_recursive=True), False, True),
+    ],
+)
+def test_how_deep_a_mount_is_read_only(options: BindOptions, before: bool, deep: bool) -> None:
+    """Before API 1.44 it never was deeply; since then it is, unless otherwise asked."""
+    wish = MountWish(type="bind", source="/", target="/host", read_only=True, bind_options=options)
+    host = HostConfig(mounts=(wish,), binds=("/:/root:ro", "/:/other", "v:/volume:ro"))
+    points = mount_points(Config(), host, none, shallow=before)
+    points = tuple(point for point in points if point.type == "bind")
+    binds = {each.target: each for each in mounts_of(Record(id="1", name="", created=0, image="", mounts=points))}
+    one, root, other = binds["/host"], binds["/root"], binds["/other"]
+    assert isinstance(one, Bind)
+    assert isinstance(root, Bind)
+    assert isinstance(other, Bind)
+    assert one.read_only_recursive is deep
+    assert root.read_only_recursive is not before
+    assert (other.read_only, other.read_only_recursive) == (False, True)
+
+
+def test_to_insist_on_it_takes_an_api_that_has_it() -> None:
+    options = BindOptions(read_only_force_recursive=True)
+    wish = MountWish(type="bind", source="/", target="/host", read_only=True, bind_options=options)
+    with pytest.raises(BadParameterError, match=r"BindOptions\.ReadOnlyForceRecursive needs API v1\.44 or newer"):
+        mount_points(Config(), HostConfig(mounts=(wish,)), none, shallow=True)

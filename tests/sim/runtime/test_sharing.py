@@ -156,6 +156,13 @@ class TestPropagation:
         done = box.run("touch", "/srv/inner/x", mounts=(Bind(shared, "/srv", read_only=True, propagation="rslave"),))
         assert b"Read-only file system" in done.stderr
 
+    def test_what_is_mounted_below_stays_writable_where_that_is_asked(self, box: Any, shared: Path) -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "none", shared / "inner"], check=True)
+        bind = Bind(shared, "/srv", read_only=True, read_only_recursive=False)
+        assert box.sh("touch /srv/inner/x; touch /srv/y 2>&1 || true", mounts=(bind,)).endswith("system\n")
+        assert (shared / "inner/x").exists()
+        assert not (shared / "y").exists()
+
     def test_what_cannot_propagate_is_refused(self, box: Any, shared: Path) -> None:
         subprocess.run(["mount", "--make-private", shared], check=True)
         for kind, what in (("shared", "a shared"), ("rslave", "a shared or slave")):
