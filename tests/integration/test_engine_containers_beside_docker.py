@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import docker
@@ -16,6 +17,7 @@ from docker.errors import APIError
 
 from tests.daemons import Daemon
 from tests.dockerd import ReferenceEngine, reference_engine
+from tests.patience import until
 from tests.shared import engine, running
 
 __all__ = ["engine", "reference_engine", "running"]
@@ -154,6 +156,14 @@ def test_what_is_refused_is_refused_alike(both: Pair) -> None:
     assert not different, "\n".join(f"ours   {ours}\ntheirs {theirs}" for ours, theirs in different)
 
 
+def exec_ended(client: docker.DockerClient, identity: str) -> bool:
+    return not client.api.exec_inspect(identity)["Running"]
+
+
+def unplugged(client: docker.DockerClient, identity: str) -> bool:
+    return not client.api.inspect_container(identity)["NetworkSettings"]["IPAddress"]
+
+
 def test_a_container_is_shown_alike(both: Pair) -> None:
     found = []
     for one in both:
@@ -175,7 +185,7 @@ def test_a_container_is_shown_alike(both: Pair) -> None:
             extra_hosts={"x": "1.2.3.4"},
             init=True,
             security_opt=["no-new-privileges"],
-            healthcheck={"test": ["CMD", "true"], "interval": 10_000_000_000},
+            healthcheck={"test": ["CMD", "true"], "interval": 1_000_000_000_000},
             ulimits=[docker.types.Ulimit(name="nofile", soft=100, hard=200)],
         )
         listed = one.api.containers(filters={"name": "shown"})
@@ -183,10 +193,11 @@ def test_a_container_is_shown_alike(both: Pair) -> None:
         made = one.api.exec_create(container.id, ["true"])["Id"]
         fresh = one.api.exec_inspect(made)
         one.api.exec_start(made)
+        until(partial(exec_ended, one, made))  # its output ends before
         ended = one.api.exec_inspect(made)
         container.kill()
         container.wait()
-        time.sleep(0.2)
+        until(partial(unplugged, one, str(container.id)))
         stopped = one.api.inspect_container(container.id)
         container.remove(v=True)
         found.append({"list": listed, "running": running, "exec": fresh, "ended": ended, "stopped": stopped})
@@ -194,6 +205,15 @@ def test_a_container_is_shown_alike(both: Pair) -> None:
     one_text, other = (json.dumps(each, indent=1).splitlines() for each in (ours, theirs))
     different = list(difflib.unified_diff(one_text, other, "ours", "theirs", lineterm="", n=2))
     assert not different, "\n".join(different)
+
+
+def told_since(client: docker.DockerClient, began: int) -> list[dict[str, Any]]:
+    """Return what was told of containers."""
+    return list(client.api.events(since=began, until=time.time(), decode=True, filters={"type": "container"}))
+
+
+def all_told(client: docker.DockerClient, began: int) -> bool:
+    return {"exec_die", "destroy"} <= {event["Action"] for event in told_since(client, began)}
 
 
 def test_what_happens_is_told_alike(both: Pair) -> None:
@@ -216,10 +236,9 @@ def test_what_happens_is_told_alike(both: Pair) -> None:
         with contextlib.suppress(APIError):
             container.remove()
         container.remove(force=True)
-        time.sleep(0.3)
-        events = one.api.events(since=began, until=int(time.time()) + 1, decode=True, filters={"type": "container"})
+        until(partial(all_told, one, began))
         told = []
-        for event in events:
+        for event in told_since(one, began):
             attributes = {
                 key: value
                 for key, value in event["Actor"]["Attributes"].items()

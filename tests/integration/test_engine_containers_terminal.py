@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 import docker
@@ -30,7 +29,7 @@ def typist(engine: Daemon) -> Iterator[Typist]:
 
     def start(*words: str) -> pexpect.spawn[str]:
         child = pexpect.spawn(
-            program, ["-H", engine.address, *words], encoding="utf-8", timeout=20, dimensions=(30, 100)
+            program, ["-H", engine.address, *words], encoding="utf-8", timeout=60, dimensions=(30, 100)
         )
         child.logfile_read = sys.stdout
         made.append(child)
@@ -47,12 +46,10 @@ def test_a_shell_under_a_terminal(typist: Typist) -> None:
     child.sendline("stty size; tty")
     child.expect(r"30 100\r\n/dev/pts/0")
     child.setwinsize(40, 120)
-    time.sleep(0.3)
-    child.sendline("stty size")
-    child.expect("40 120")
-    child.sendline("sleep 100")
-    child.expect("sleep 100")
-    time.sleep(0.3)
+    child.sendline("until stty size | grep '40 120'; do sleep 0.05; done")
+    child.expect("\n40 120\r")
+    child.sendline("echo begin''s; sleep 100")
+    child.expect("begins\r\n")
     child.sendcontrol("c")
     child.expect("/ # ")
     child.sendline("exit 7")

@@ -21,6 +21,7 @@ import pytest
 from docker.errors import APIError, DockerException
 
 from tests.daemons import Daemon, new_daemon
+from tests.patience import gone, until
 from tests.shared import client, engine, running
 
 __all__ = ["client", "engine", "new_daemon", "running"]
@@ -41,14 +42,6 @@ def own(new_daemon: NewDaemon, root: None, fuse: None) -> Iterator[Daemon]:
     for container in found.containers.list(all=True):
         container.remove(force=True, v=True)
     found.close()
-
-
-def until(true: Callable[[], object], seconds: float = 20) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it does not come to be"
-        time.sleep(0.02)
 
 
 def together(*calls: Callable[[], object]) -> list[str]:
@@ -191,19 +184,23 @@ def test_containers_outlive_a_daemon_that_is_killed(own: Daemon) -> None:
     client.close()
 
 
-def test_what_ends_while_no_daemon_runs_is_noted_by_the_next(own: Daemon) -> None:
+def test_what_ends_while_no_daemon_runs_is_noted_by_the_next(own: Daemon, tmp_path: Path) -> None:
+    always = {"Name": "always"}
     client = own.client()
-    ended = client.containers.run("busybox", "sh -c 'sleep 0.4; exit 8'", name="ended", detach=True)
-    client.containers.run("busybox", "sleep 0.4", name="gone", detach=True, auto_remove=True)
-    client.containers.run("busybox", "sleep 0.4", name="again", detach=True, restart_policy={"Name": "always"})
+    volumes = {str(tmp_path): {"bind": "/told", "mode": "ro"}}
+    script = ["sh", "-c", "while ! test -e /told/end; do sleep 0.02; done; exit 8"]
+    for name, wishes in (("ended", {}), ("gone", {"auto_remove": True}), ("again", {"restart_policy": always})):
+        client.containers.run("busybox", script, name=name, detach=True, volumes=volumes, **wishes)
+    pids = [each.attrs["State"]["Pid"] for each in map(client.containers.get, ("ended", "gone", "again"))]
     client.close()
     own.stop(signal.SIGKILL)
-    time.sleep(1)
+    (tmp_path / "end").touch()
+    until(lambda: all(map(gone, pids)))
     own.start()
     client = own.client()
     ended = client.containers.get("ended")
     assert (ended.status, ended.attrs["State"]["ExitCode"]) == ("exited", 8)
-    assert [each.name for each in client.containers.list(all=True) if each.name == "gone"] == []
+    until(lambda: "gone" not in [each.name for each in client.containers.list(all=True, ignore_removed=True)])
     until(lambda: client.containers.get("again").attrs["RestartCount"] >= 1)
     client.close()
 
@@ -268,6 +265,8 @@ def test_killed_at_any_moment_the_daemon_keeps_what_it_answered(own: Daemon) -> 
                 continue  # it was just being removed: gone, or not
             if state == "removed":
                 assert name not in there
+            elif f"starting {name}" in answered:
+                assert there[name].status in ("created", "running")  # it was just being started
             else:
                 assert there[name].status == state, (name, answered)
         for each in there.values():
