@@ -73,6 +73,7 @@ class Container:
         self._changed = threading.Condition()
         self._bells: set[int] = set()
         self._exits = 0
+        self._faults: list[str] = []
 
     @property
     def id(self) -> str:
@@ -103,10 +104,11 @@ class Container:
         """Change its state, on disk first."""
         self.save(state=msgspec.structs.replace(self.record.state, **changes))
 
-    def told(self, *, ended: bool = False, gone: bool = False) -> None:
-        """Let those who wait look again."""
+    def told(self, *, ended: bool = False, gone: bool = False, fault: str = "") -> None:
+        """Let those who wait look again; `fault` is why it could not be removed."""
         with self._changed:
             self._exits += ended
+            self._faults += [fault] if fault else []
             self.gone = self.gone or gone
             self._changed.notify_all()
             for bell in self._bells:
@@ -159,13 +161,13 @@ class Container:
         if wanted not in CONDITIONS:
             raise BadParameterError(f'invalid condition: "{condition}"')
         with self._changed:
-            exits = self._exits
+            exits, faults = self._exits, len(self._faults)
 
         def over() -> bool:
             if self.gone:
                 return True
             if wanted == "removed":
-                return False
+                return len(self._faults) > faults
             # One that is started again by its policy has ended all the same.
             return self._exits > exits or (wanted == "not-running" and not self.record.state.running)
 
@@ -175,7 +177,9 @@ class Container:
                 if not over():
                     return None
             state = self.record.state
-            return Ended(state.exit_code, "" if wanted == "removed" else state.error)
+            if wanted != "removed":
+                return Ended(state.exit_code, state.error)
+            return Ended(state.exit_code, "" if self.gone else self._faults[-1])
 
         return wait
 

@@ -19,7 +19,7 @@ from sim.images.daemonjson import DaemonSettings
 from sim.runtime import Layout
 from sim.runtime.spec import MASKED_PATHS, READ_ONLY_PATHS
 
-__all__ = ["command_of", "merged_config", "network_wishes", "settled_host", "warnings_for"]
+__all__ = ["command_of", "has_user_network", "merged_config", "network_wishes", "settled_host", "warnings_for"]
 
 _CONFIG = Config.__struct_fields__
 
@@ -152,6 +152,15 @@ def network_wishes(request: ContainerRequest, host: HostConfig) -> dict[str, dic
     if request.mac_address and not found[name].get("MacAddress"):
         found[name]["MacAddress"] = request.mac_address
     return found
+
+
+def has_user_network(host: HostConfig) -> bool:
+    """Tell whether a container has a network of its own where the default bridge is meant, since only root has bridges.
+
+    As with podman it leads out through slirp4netns, and where that cannot be it has nothing but its loopback; ports are
+    published either way.
+    """
+    return os.geteuid() != 0 and host.network_mode in ("", "default", "bridge")
 
 
 def warnings_for(host: HostConfig) -> list[str]:

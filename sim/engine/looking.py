@@ -7,6 +7,7 @@ settings goes into an image. Any thread may call; a view is mounted as long as i
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -24,13 +25,14 @@ from sim.engine.images import reference_of
 from sim.engine.model import Config
 from sim.images import Image, ImagesError, Reference, commit, export
 from sim.images import NotFoundError as NoImageError
-from sim.runtime import NotRunningError
+from sim.runtime import NotRunningError, UnsupportedError
 
 if TYPE_CHECKING:
     from sim.engine.containers import Containers
 
 __all__ = ["Change", "Looking"]
 
+_log = logging.getLogger("layerlab.looking")
 
 _MODIFIED, _ADDED, _DELETED = 0, 1, 2
 
@@ -166,6 +168,10 @@ class Looking:
                     shim.pause()
                 except NotRunningError:
                     yield  # it has just ended
+                    return
+                except UnsupportedError as error:  # an ordinary user has no control groups
+                    _log.warning("container %s goes on while it is committed: %s", container.record.short_id, error)
+                    yield
                     return
                 try:
                     yield

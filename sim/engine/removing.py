@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from fusefs import FusefsError
 from sim.engine.container import Container
 from sim.engine.errors import BadParameterError, ConflictError, EngineError, NotFoundError
 from sim.engine.filters import Filters
@@ -121,7 +122,7 @@ class Removing:
         try:
             container.become(removing=True)
             self._remove(container, volumes=container.record.host_config.auto_remove)
-        except (ContainerError, EngineError, OSError) as error:
+        except (ContainerError, EngineError, FusefsError, OSError) as error:
             _log.error("container %s cannot be removed: %s", container.record.short_id, error)
             container.become(removing=False, dead=True)
 
@@ -131,7 +132,11 @@ class Removing:
         self._owner.starting.cancel_restart(container)
         self._owner.starting.give_up_waiting(container)
         self._engine.networks.detach(container.id)
-        self._owner.rootfs.remove(container.id)
+        try:
+            self._owner.rootfs.remove(container.id)
+        except Exception as error:
+            container.told(fault=str(error))  # who waits until it is removed would wait for ever
+            raise
         self._engine.store.release(container.id)
         self._owner.forget(container)
         self._engine.volumes.release(container.id, volumes)

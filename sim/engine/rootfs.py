@@ -32,7 +32,6 @@ from fusefs.serve import layers_of
 from fusefs.union import Union
 from sim.engine.errors import EngineError
 from sim.runtime import fork_mount
-from sim.runtime.syscalls import umount
 
 if TYPE_CHECKING:
     from sim.engine.engine import Engine
@@ -206,7 +205,7 @@ class Rootfs:
             except fusefs.FusefsError as error:
                 # Somebody on the host is in it: it goes from the tree now, and altogether when they leave.
                 _log.warning("%s", error)
-                umount(os.fspath(merged))
+                fusefs.unmount(merged, lazy=True)
 
     def adopt(self, container: str) -> bool:
         """Take over the mount of a running container that another daemon made; tell whether it is there."""
@@ -284,7 +283,7 @@ class Rootfs:
         while (found := find_mount(merged)) is not None:
             with contextlib.suppress(OSError):
                 serving.append(os.pidfd_open(found.pid))
-            umount(os.fspath(merged))
+            fusefs.unmount(merged, lazy=True)
         return serving
 
     def empty_trash(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sim.engine.checking import parse_size, security_options
+from sim.engine.creating import has_user_network
 from sim.engine.endpoints import Attachment
 from sim.engine.errors import BadParameterError
 from sim.engine.model import Config, HostConfig, MountPoint, Record
@@ -215,7 +216,8 @@ def process_spec(
     config, host = record.config, record.host_config
     security = security_options(host)
     namespaces = _namespaces(host, network, pid, ipc)
-    publishes = namespaces.network == "new" and any(each.interface for each in attachments)
+    plugged = namespaces.network == "new" and any(each.interface for each in attachments)
+    publishes = plugged or has_user_network(host)
     return ProcessSpec(
         args=(record.path, *record.args),
         rootfs=rootfs,

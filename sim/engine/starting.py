@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from fusefs import FusefsError
 from sim.engine.container import Container, PendingStream
+from sim.engine.creating import has_user_network
 from sim.engine.endpoints import Attachment
 from sim.engine.errors import BadParameterError, ConflictError, EngineError, NotFoundError, NotModifiedError
 from sim.engine.health import HealthCheck
@@ -29,6 +30,7 @@ from sim.engine.specs import joined_container, log_options, process_spec, write_
 from sim.images import ImagesError
 from sim.runtime import Bind, ContainerError, NotRunningError
 from sim.runtime import Container as Shim
+from sim.runtime.usernet import user_network_fault
 
 if TYPE_CHECKING:
     from sim.engine.containers import Containers
@@ -197,6 +199,11 @@ class Starting:
         """Return the files of the namespaces that a container joins."""
         host = record.host_config
         found = {"network": "host" if host.network_mode == "host" else "new"}
+        if has_user_network(host):
+            fault = user_network_fault()
+            if fault:
+                _log.warning("container %s: no way to the outside: %s", record.short_id, fault)
+            found["network"] = "new" if fault else "user"
         for kind, mode, file in (
             ("network", host.network_mode, "net"),
             ("pid", host.pid_mode, "pid"),
@@ -215,7 +222,9 @@ class Starting:
         return found
 
     def _attach(self, record: Record) -> list[Attachment]:
-        found = []
+        found: list[Attachment] = []
+        if has_user_network(record.host_config):
+            return found
         for network, wish in record.networks.items():
             attachment = self._engine.networks.attach(
                 record.id,

@@ -124,7 +124,7 @@ def create_bridge(bridge: Bridge) -> tuple[str, ...]:
         # that are left would send what is for the gateway to nobody, as long as they remember the old one.
         made = netlink.add_bridge(bridge.name, mac_of(bridge.gateway) if network.version == 4 else "")
     except PermissionError as error:
-        raise UnsupportedError("only root can make bridges: use the network none or host") from error
+        raise UnsupportedError("only root can make bridges: use the network default, none or host") from error
     except OSError as error:
         raise ContainerError(f"cannot make the bridge {bridge.name}: {error.strerror}") from error
     try:

@@ -19,6 +19,7 @@ from sim.runtime.cgroups import Layout
 from sim.runtime.errors import ContainerError
 from sim.runtime.rootless import own_mappings
 from sim.runtime.spec import Overlay, ProcessSpec
+from sim.runtime.usernet import user_network_fault
 
 __all__ = ["Finding", "examine"]
 
@@ -80,7 +81,10 @@ def _filter() -> Iterator[Finding]:
 def _tools() -> Iterator[Finding]:
     nft = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     root = os.geteuid() == 0
-    yield Finding("bridges", root, "rtnetlink" if root else "only root's: use the network none or host")
+    yield Finding("bridges", root, "rtnetlink" if root else "only root's: the networks are default, none and host")
+    if not root:
+        fault = user_network_fault()
+        yield Finding("way out", not fault, fault.partition(":")[0] or "slirp4netns")
     yield Finding("nft", nft is not None, nft or "install nftables, or containers reach nothing beyond a bridge")
 
 

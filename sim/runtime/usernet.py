@@ -14,11 +14,23 @@ import signal
 from sim.runtime import syscalls
 from sim.runtime.errors import UnsupportedError
 
-__all__ = ["ADDRESS", "start_user_network"]
+__all__ = ["ADDRESS", "start_user_network", "user_network_fault"]
 
 #: What slirp4netns gives the container; the gateway is 10.0.2.2 and a name server 10.0.2.3.
 ADDRESS = "10.0.2.100"
 _PATIENCE = 10_000  #: milliseconds
+
+
+def user_network_fault() -> str:
+    """Return why a container of an ordinary user can have no way to the outside here; "" where it can."""
+    if shutil.which("slirp4netns") is None:
+        return "there is no slirp4netns: install it, or use the network none or host"
+    try:
+        os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        text = f"/dev/net/tun cannot be opened ({(error.strerror or '').lower()}), which slirp4netns needs"
+        return f"{text}: use the network none or host"
+    return ""
 
 
 def start_user_network(network: int, users: int) -> int:
@@ -34,14 +46,9 @@ def start_user_network(network: int, users: int) -> int:
     UnsupportedError
         No tool is installed, or it cannot work here.
     """
-    tool = shutil.which("slirp4netns")
-    if tool is None:
-        raise UnsupportedError("there is no slirp4netns: install it, or use the network none or host")
-    try:
-        os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
-        text = f"/dev/net/tun cannot be opened ({(error.strerror or '').lower()}), which slirp4netns needs"
-        raise UnsupportedError(f"{text}: use the network none or host") from error
+    if fault := user_network_fault():
+        raise UnsupportedError(fault)
+    tool = shutil.which("slirp4netns") or "slirp4netns"
     ready, tell = os.pipe()
     alive, hold = os.pipe()
     words = [tool, "--configure", "--mtu=65520", "--disable-host-loopback", f"--ready-fd={tell}", f"--exit-fd={alive}"]

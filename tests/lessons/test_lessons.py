@@ -28,7 +28,7 @@ each = pytest.mark.parametrize("number", NUMBERS)
 
 def need(lesson: Lesson, request: pytest.FixtureRequest) -> None:
     """Skip the test where the machine lacks what the lesson needs."""
-    wanted = {"fuse": ("fuse",), "root": ("root", "fuse"), "engine": ("root", "fuse"), "registry": ("root", "fuse")}
+    wanted = {"fuse": ("fuse",), "root": ("root", "fuse"), "engine": ("fuse",), "registry": ("fuse",)}
     for fixture in wanted.get(lesson.needs, ()):
         request.getfixturevalue(fixture)
     if lesson.needs == "registry":
