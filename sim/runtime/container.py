@@ -24,13 +24,14 @@ from sim.runtime.errors import ContainerError, NotRunningError
 from sim.runtime.log import LogOptions
 from sim.runtime.minder import SOCKET, STATE, write_state
 from sim.runtime.probe import Probe, run_probe
-from sim.runtime.process import Process, as_caller, forked
+from sim.runtime.process import Process, as_caller
 from sim.runtime.seccomp import compiled_filter
 from sim.runtime.spec import Limits, Port, ProcessSpec
 from sim.runtime.stamp import boot, process_start
 from sim.runtime.stats import Stats, Traffic, traffic
 from sim.runtime.top import listed
 from sim.runtime.world import Request
+from sim.runtime.zygote import ask
 
 __all__ = ["Container", "Execution", "Status"]
 
@@ -114,14 +115,11 @@ class Container:
         directory = directory.resolve()
         spec = as_caller(spec)
         request = Request(spec, compiled_filter(spec), os.fspath(directory), log or LogOptions(), stdin)
-        channel = forked()
         try:
-            channel.send(request)
-            answer, _ = channel.receive()
+            channel, answer, _ = ask(request)
         except (OSError, EOFError) as error:
             raise ContainerError(f"the shim ended before it had made its socket in {directory}") from error
-        finally:
-            channel.close()
+        channel.close()
         if answer[0] == "error":
             raise errors.by_name(answer[1], answer[2])
         return cls(directory)

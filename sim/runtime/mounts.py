@@ -16,7 +16,7 @@ from fusefs.serve import NAME, Request
 from fusefs.title import set_title
 from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError
-from sim.runtime.process import forked
+from sim.runtime.zygote import ask
 
 __all__ = ["MountRequest", "fork_mount", "serve_mount"]
 
@@ -48,14 +48,11 @@ def fork_mount(request: Request, answer: int, log: int) -> int:
     """
     if request.driver != "devfuse":
         return start_interpreter(request, answer, log)
-    channel = forked("mount")
     try:
-        channel.send(MountRequest(request), (answer, log))
-        said, _ = channel.receive()
+        channel, said, _ = ask(MountRequest(request), (answer, log), "mount")
     except (OSError, EOFError) as error:
         raise ContainerError("the process that was to serve the mount ended before it began") from error
-    finally:
-        channel.close()
+    channel.close()
     return int(said[1])
 
 

@@ -14,7 +14,7 @@ from sim.runtime import netlink, syscalls
 from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError, NotRunningError
 from sim.runtime.spec import Interface
-from sim.runtime.zygote import zygote
+from sim.runtime.zygote import ask
 
 __all__ = ["PlugRequest", "next_interface", "plug_in", "route_through", "serve_plug", "unplug"]
 
@@ -56,14 +56,11 @@ def next_interface(pid: int) -> str:
 
 
 def _ask(request: PlugRequest) -> list[str]:
-    channel = zygote().fork()
     try:
-        channel.send(request)
-        answer, _ = channel.receive()
+        channel, answer, _ = ask(request)
     except (OSError, EOFError) as error:
         raise ContainerError("the process that was to change the container's network ended") from error
-    finally:
-        channel.close()
+    channel.close()
     if answer[0] == "error":
         raise NotRunningError(answer[2]) if answer[1] == "NotRunningError" else ContainerError(answer[2])
     return list(answer[1])

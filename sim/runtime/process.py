@@ -22,9 +22,9 @@ from sim.runtime.seccomp import compiled_filter
 from sim.runtime.spec import ProcessSpec
 from sim.runtime.terminal import relay
 from sim.runtime.world import Request
-from sim.runtime.zygote import zygote
+from sim.runtime.zygote import ask
 
-__all__ = ["Process", "Result", "as_caller", "forked"]
+__all__ = ["Process", "Result", "as_caller"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +110,10 @@ class Process:
         ContainerError
             Of the kind, with the `code`, that Docker has for it. Nothing is left behind then.
         """
-        request = self._request()
-        channel = forked()
         try:
-            channel.send(request, () if self.spec.terminal else (stdin, stdout, stderr))
-            answer, descriptors = channel.receive()
+            streams = () if self.spec.terminal else (stdin, stdout, stderr)
+            channel, answer, descriptors = ask(self._request(), streams)
         except (OSError, EOFError) as error:
-            channel.close()
             raise ContainerError("the shim ended before it had started the process") from error
         if answer[0] == "error":
             channel.close()
@@ -261,14 +258,6 @@ class Process:
             err, errors = os.pipe()
             workers += [_Collector(out), _Collector(err)]
         return (source, sink, errors), workers
-
-
-def forked(purpose: str = "shim") -> Channel:
-    """Have the zygote fork for a purpose (see `Zygote.fork`); should it have just died, ask the next one."""
-    try:
-        return zygote().fork(purpose)
-    except OSError:
-        return zygote().fork(purpose)
 
 
 class _Collector(threading.Thread):

@@ -26,7 +26,7 @@ from fusefs.title import set_title
 from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError
 from sim.runtime.stamp import boot, process_start
-from sim.runtime.zygote import zygote
+from sim.runtime.zygote import ask
 
 __all__ = ["Client", "ResolverRequest", "answer", "serve_names", "start_resolver", "stop_resolver", "write_names"]
 
@@ -111,14 +111,11 @@ def start_resolver(directory: Path, address: str, *, forward: bool = True) -> No
     """
     if _running(directory):
         return
-    channel = zygote().fork()
     try:
-        channel.send(ResolverRequest(os.fspath(directory.resolve()), address, forward))
-        reply, _ = channel.receive()
+        channel, reply, _ = ask(ResolverRequest(os.fspath(directory.resolve()), address, forward))
     except (OSError, EOFError) as error:
         raise ContainerError("the name server ended before it had begun") from error
-    finally:
-        channel.close()
+    channel.close()
     if reply[0] == "error":
         raise ContainerError(reply[1])
 

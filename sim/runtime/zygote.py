@@ -4,7 +4,8 @@ Decided here and only here: how a process is started without forking the caller,
 without starting an interpreter, which takes longer than all the rest. The caller starts one zygote and keeps a socket
 to it; a byte and a descriptor on that socket make the zygote fork; the fork serves the channel that the descriptor
 is. The byte says what the fork is for: before the first one that serves a mount, the zygote loads what that takes. The
-zygote ends when the caller does.
+zygote ends when the caller does. One that is killed takes with it what it had not forked yet: that is asked of the next
+(`ask`).
 
 It runs from a copy of the interpreter that nothing can write to, so that a container that reaches its own
 /proc/self/exe finds that copy, not the host's interpreter (CVE-2019-5736).
@@ -20,18 +21,20 @@ import contextlib
 import fcntl
 import gc
 import os
+import select
 import signal
 import socket
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from fusefs.title import room, set_title
 from sim.runtime import syscalls
 from sim.runtime.channel import Channel, pair
 from sim.runtime.errors import ContainerError
 
-__all__ = ["Zygote", "end_zygote", "main", "start_zygote", "zygote"]
+__all__ = ["Zygote", "ask", "end_zygote", "main", "start_zygote", "zygote"]
 
 #: What a fork may be for, and the byte that says so; the last one only has the zygote get ready for mounts.
 _PURPOSES = {"shim": b"f", "mount": b"m", "prepare": b"p"}
@@ -75,8 +78,15 @@ class Zygote:
 
     @property
     def usable(self) -> bool:
-        """Whether it is alive and belongs to this process, not to one that this was forked from."""
-        return self._owner == os.getpid() and self._process.poll() is None
+        """Whether it is alive and belongs to this process, not to one that this was forked from.
+
+        A killed one lets go of its end of the socket first, of what is on its way there next, and can be asked about last.
+        """
+        if self._owner != os.getpid():
+            return False
+        poll = select.poll()
+        poll.register(self._socket, 0)
+        return not poll.poll(0) and self._process.poll() is None
 
     def fork(self, purpose: str = "shim") -> Channel:
         """Have a new process forked and return the channel to it.
@@ -130,6 +140,40 @@ def zygote() -> Zygote:
                 _current.close()
             _current = Zygote()
         return _current
+
+
+def ask(request: object, descriptors: tuple[int, ...] = (), purpose: str = "shim") -> tuple[Channel, Any, list[int]]:
+    """Have a process forked and tell it what to do; return the channel to it, and its first answer with descriptors.
+
+    Parameters
+    ----------
+    request, descriptors
+        What it gets.
+    purpose
+        As in `Zygote.fork`.
+
+    Raises
+    ------
+    OSError, EOFError
+        It ended before it had answered.
+    """
+    asked = zygote()
+    try:
+        return _ask(asked, request, descriptors, purpose)
+    except (OSError, EOFError):
+        if asked.usable:
+            raise
+        return _ask(zygote(), request, descriptors, purpose)
+
+
+def _ask(asked: Zygote, request: object, descriptors: tuple[int, ...], purpose: str) -> tuple[Channel, Any, list[int]]:
+    channel = asked.fork(purpose)
+    try:
+        channel.send(request, descriptors)
+        return channel, *channel.receive()
+    except BaseException:
+        channel.close()
+        raise
 
 
 def start_zygote(*, mounts: bool = True) -> None:

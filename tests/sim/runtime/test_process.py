@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
 import subprocess
 import sys
+import termios
 import textwrap
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +25,8 @@ from sim.runtime import (
     UnknownUserError,
     end_zygote,
 )
-from sim.runtime.zygote import zygote
+from sim.runtime.zygote import Zygote, zygote
+from tests.patience import until
 
 
 def run(rootfs: Path, *args: str, **wishes: object) -> Result:
@@ -158,6 +163,40 @@ def test_after_the_zygote_died_there_is_another(rootfs: Path) -> None:
         assert run(rootfs, "true").code == 0
         process.signal(signal.SIGKILL)  # what runs goes on
         assert process.wait(5) == 137
+
+
+@pytest.fixture
+def dying_zygote() -> Iterator[None]:
+    """Stop the zygote, so that it forks nothing it is asked for, and kill it a moment later."""
+    killed = threading.Event()
+    dying = zygote()
+    os.kill(dying.pid, signal.SIGSTOP)
+
+    def kill() -> None:
+        until(lambda: waiting(dying))
+        os.kill(dying.pid, signal.SIGKILL)
+        killed.set()
+
+    threading.Thread(target=kill, daemon=True).start()
+    yield
+    assert killed.wait(10)
+
+
+def waiting(asked: Zygote) -> bool:
+    """Tell whether something is on its way to a zygote that has not been taken."""
+    left = bytearray(4)
+    fcntl.ioctl(asked._socket, termios.TIOCOUTQ, left)
+    return any(left)
+
+
+def test_what_a_killed_zygote_has_not_forked_the_next_one_does(rootfs: Path, dying_zygote: None) -> None:
+    assert run(rootfs, "echo", "hello").stdout == b"hello\n"
+
+
+def test_it_is_no_zygote_from_the_moment_it_is_killed(rootfs: Path) -> None:
+    for _ in range(5):
+        assert run(rootfs, "true").code == 0
+        os.kill(zygote().pid, signal.SIGKILL)
 
 
 def test_a_forked_caller_gets_its_own(rootfs: Path) -> None:
