@@ -80,12 +80,15 @@ class Zygote:
     def usable(self) -> bool:
         """Whether it is alive and belongs to this process, not to one that this was forked from.
 
-        A killed one lets go of its end of the socket first, of what is on its way there next, and can be asked about last.
+        A killed one lets go of its end of the socket first, of what is on its way there then, and is a zombie last.
         """
         if self._owner != os.getpid():
             return False
         poll = select.poll()
-        poll.register(self._socket, 0)
+        try:
+            poll.register(self._socket, 0)
+        except ValueError:  # another thread has found it dead, and closed it
+            return False
         return not poll.poll(0) and self._process.poll() is None
 
     def fork(self, purpose: str = "shim") -> Channel:
