@@ -256,6 +256,22 @@ def _namespaces() -> Finding:
     )
 
 
+def _networks() -> Finding:
+    from sim.runtime.usernet import user_network_fault
+
+    why = "leads containers out of the machine, to each other, and ports to them"
+    if os.geteuid() == 0:
+        nft = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin")
+        found = "bridges, with nftables" if nft else "no nft: containers reach nothing beyond their bridge"
+        return _finding("networks", "networks", nft is not None, found, why, "apt-get install nftables")
+    fault = user_network_fault().partition(": ")[0]
+    return Finding(
+        *("networks", "networks", State.PARTLY, f"ports, no bridges; {fault or 'a way out by slirp4netns'}"),
+        why,
+        "as root: apt-get install slirp4netns; chmod 666 /dev/net/tun" if fault else "works; as root there are bridges",
+    )
+
+
 def _cgroups() -> Finding:
     why = "limits and accounts for a container's memory, processor time and processes"
     mounts = [line.split(" - ") for line in _read("/proc/self/mountinfo").splitlines()]
@@ -325,6 +341,7 @@ _PROBES: tuple[Callable[[], Finding], ...] = (
     _namespaces,
     _user_namespaces,
     _newuidmap,
+    _networks,
     _cgroups,
     _seccomp,
     _busybox,

@@ -30,6 +30,7 @@ from sim.runtime import (
 )
 from sim.runtime import write_etc_files as write_files
 from sim.runtime.spec import DEFAULT_PATH
+from sim.runtime.usernet import ADDRESS, user_network_fault
 
 __all__ = [
     "environment",
@@ -150,6 +151,8 @@ def write_etc_files(
     full = f"{config.hostname}.{config.domainname}" if config.domainname else ""
     names = f"{full} {config.hostname}" if full else config.hostname
     own = [(each.interface.address.partition("/")[0], names) for each in attachments if each.interface is not None]
+    if has_user_network(host):
+        own = [("127.0.1.1" if user_network_fault() else ADDRESS, names)]
     servers = list(dict.fromkeys(each.dns for each in attachments if each.dns))
     options = list(host.dns_options or ())
     if servers and not any(option.startswith("ndots") for option in options):

@@ -46,7 +46,8 @@ def test_an_ordinary_users_engine(shell: Ordinary) -> None:
     done = shell(f"""
         exec 2>&1
         L base base:1 >/dev/null
-        L run --rm base:1 id -u; echo "ended with $?"
+        L doctor --json | grep -o "ports, no bridges"
+        L run --rm base:1 sh -c 'id -u; ping -c 1 $(hostname) | grep -c "64 bytes"'; echo "ended with $?"
         L run --rm --network none base:1 false; echo "ended with $?"
         L run -d --name web -p 127.0.0.1:{port}:80 base:1 \
             sh -c 'mkdir /w; echo a page >/w/index.html; exec httpd -f -p 80 -h /w' >/dev/null
@@ -65,11 +66,10 @@ def test_an_ordinary_users_engine(shell: Ordinary) -> None:
         L ps -aq | wc -l
         {STOP}
     """)
-    assert lines(done)[:2] == ["0", "ended with 0"], done
-    assert lines(done)[2] == "ended with 1"
-    assert lines(done)[3] == "b'a page\\n'"
-    assert lines(done)[4:7] == ["A /made", "A /w", "A /w/index.html"]
-    assert lines(done)[7:10] == ["ended with 0", "-rw-r--r--    1 ", "web"]
+    assert lines(done)[:4] == ["ports, no bridges", "0", "1", "ended with 0"], done
+    assert lines(done)[4:6] == ["ended with 1", "b'a page\\n'"]
+    assert lines(done)[6:9] == ["A /made", "A /w", "A /w/index.html"]
+    assert lines(done)[9:12] == ["ended with 0", "-rw-r--r--    1 ", "web"]
     assert "only root can make bridges: use the network default, none or host" in done.stdout
     assert "ended with 125" in lines(done)
     assert lines(done)[-1] == "0", "nothing is left of what could not be started"
