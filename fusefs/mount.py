@@ -254,6 +254,7 @@ def _start(request: Request, log: str | os.PathLike[str] | None, start: Starter)
 
 def start_interpreter(request: Request, answer: int, log: int) -> int:
     """Start an interpreter that serves a mount; return its number."""
+    _reap()
     process = subprocess.Popen(
         [sys.executable, "-c", "import sys; from fusefs.serve import main; sys.exit(main())"],
         stdin=subprocess.PIPE,
@@ -264,15 +265,24 @@ def start_interpreter(request: Request, answer: int, log: int) -> int:
         cwd="/",
         env=_environment(),
     )
-    _CHILDREN[process.pid] = process
+    _CHILDREN.add(process.pid)
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
         stdin.write(replace(request, answer=answer).to_json().encode())
+    process.returncode = 0  # it is asked for by its number: it may outlive this process, of which Popen would warn
     return process.pid
 
 
 #: Serving processes that this process started, so that their end can be waited for.
-_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
+_CHILDREN: set[int] = set()
+
+
+def _reap() -> None:
+    """Let those go that have ended without being unmounted from here."""
+    for pid in tuple(_CHILDREN):
+        with contextlib.suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                _CHILDREN.discard(pid)
 
 
 def _environment() -> dict[str, str]:
@@ -420,7 +430,8 @@ def _wait_for(pid: int, process: int, timeout: float) -> int | None:
     int or None
         Its exit status; None where it is not this process's child.
     """
-    child = _CHILDREN.pop(pid, None)
+    mine = pid in _CHILDREN
+    _CHILDREN.discard(pid)
     if process >= 0:
         try:
             poll = select.poll()
@@ -431,7 +442,10 @@ def _wait_for(pid: int, process: int, timeout: float) -> int | None:
                 poll.poll(1000)
         finally:
             os.close(process)
-    return child.wait() if child is not None else None
+    if mine:
+        with contextlib.suppress(ChildProcessError):
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return None
 
 
 def _serves(pid: int) -> bool:

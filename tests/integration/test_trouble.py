@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -89,6 +90,29 @@ def test_a_server_told_to_end_unmounts(union: Union) -> None:
     union.mounted = None
     assert not os.path.ismount(merged)
     assert (union.upper / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("driver", SERVED, indirect=True)
+def test_who_mounts_may_end_and_lets_those_go_that_have_ended(union: Union) -> None:
+    code = f"""
+import os, signal
+from pathlib import Path
+from fusefs import Stack, mount, unmount
+def mounted():
+    stack = Stack((Path({str(union.lower)!r}),), Path({str(union.upper)!r}), Path({str(union.work)!r}))
+    return mount(stack, Path({str(union.merged)!r}), driver={union.driver!r})
+first = mounted()
+os.kill(first.pid, signal.SIGKILL)
+unmount(first.mountpoint, lazy=True)
+os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)
+second = mounted()
+print(os.path.exists(f"/proc/{{first.pid}}"), second.pid)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    served = os.path.ismount(union.merged)
+    unmount(union.merged, lazy=True)
+    assert done.stderr == ""  # such as of a child that still runs
+    assert (served, done.stdout.split()[0]) == (True, "False")
 
 
 def test_a_mistake_in_the_driver_is_answered_and_logged(

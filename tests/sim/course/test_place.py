@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from sim.course import exercises
 from sim.course.errors import CourseError, MessError
 from sim.course.place import MARKER, Place, clear, find, manifest, mounts_below, reset, start
 from tests.conftest import User
+from tests.patience import gone, until
 
 LESSON = 4
 
@@ -132,9 +132,7 @@ def test_a_mount_without_its_process_is_told_and_reset(place: Place) -> None:
     home = place.home
     server = mount(Stack((home / "base",)), home / "merged", driver="fuse-python")
     os.kill(server.pid, signal.SIGKILL)
-    end = time.monotonic() + 5
-    while Path(f"/proc/{server.pid}").exists() and time.monotonic() < end:
-        time.sleep(0.02)
+    until(lambda: gone(server.pid))
     (result, *_) = exercises.check(place)
     assert "lost its process" in result.text.en
     reset(place, exercises.lay_out(LESSON))
