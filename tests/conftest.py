@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.leaks import MARK, traces
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 INTEGRATION = ROOT / "tests" / "integration"
@@ -166,7 +167,7 @@ def nothing_left_behind(
     try:
         yield
         left = traces(own, temporary) - before
-        end = time.monotonic() + 5
+        end = time.monotonic() + PATIENCE / 3
         while left and time.monotonic() < end:  # a process may still be on its way out
             time.sleep(0.05)
             left = traces(own, temporary) - before

@@ -25,6 +25,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.dockerd import busybox_tar, find
+from tests.patience import PATIENCE
 
 __all__ = ["Daemon", "daemon", "docker_command", "new_daemon"]
 
@@ -92,7 +93,7 @@ class Daemon:
                 stdout=log,
                 stderr=log,
             )
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > end:
                 raise AssertionError(f"the daemon does not start: {self.log[-2000:]}")
@@ -114,7 +115,7 @@ class Daemon:
             return b" 200 " in connection.recv(1024)
         return False
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = PATIENCE) -> int:
         """End it by a signal; return its exit status."""
         assert self.process is not None
         if self.process.poll() is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from tests.conftest import User
 from tests.leaks import traces
+from tests.patience import until
 
 
 def test_a_process_is_found_also_as_an_orphan(tmp_path: Path) -> None:
@@ -29,10 +29,7 @@ def test_a_process_is_found_also_as_an_orphan(tmp_path: Path) -> None:
     finally:
         child.kill()
         child.wait()
-    end = time.monotonic() + 5
-    while traces(tmp_path, tmp_path) - before and time.monotonic() < end:
-        time.sleep(0.01)
-    assert traces(tmp_path, tmp_path) - before == {}
+    until(lambda: not traces(tmp_path, tmp_path) - before, lambda: traces(tmp_path, tmp_path) - before)
 
 
 @pytest.mark.usefixtures("root")

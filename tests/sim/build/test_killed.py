@@ -17,6 +17,7 @@ import pytest
 from sim.build import BuildOptions, CancelledError, LocalRunner, MessageKind, build, collect
 from sim.images import Store
 from tests.conftest import ROOT
+from tests.patience import until
 from tests.sim.build.worlds import Builds, context
 
 DRIVERS = ("overlayfs", "devfuse")
@@ -38,15 +39,6 @@ def processes(mark: str) -> list[int]:
 
 def mounts(place: Path) -> list[str]:
     return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(place) in line]
-
-
-def wait_for(condition: object, seconds: float = 10) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if callable(condition) and condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 @pytest.fixture(params=DRIVERS)
@@ -74,7 +66,7 @@ def test_a_cancelled_run_is_killed(store: Store, driver: str) -> None:
     before = {image.id for image in store.images(intermediate=True)}
     thread = threading.Thread(target=work)
     thread.start()
-    assert wait_for(lambda: processes(seconds))
+    until(lambda: processes(seconds))
     gone.set()
     thread.join(20)
     assert not thread.is_alive()
@@ -154,7 +146,7 @@ def test_what_a_killed_builder_leaves_is_collected(store: Store, tmp_path: Path,
     text = f"FROM busybox\nRUN echo done >/done\nRUN touch /begun; sleep {seconds}\n"
     builder = started(store, tmp_path, driver, text)
     try:
-        assert wait_for(lambda: processes(seconds))
+        until(lambda: processes(seconds))
         (place,) = list((store.root / "builds").iterdir())
         assert collect(store) == 0  # it lives
         assert place.is_dir()
@@ -163,7 +155,7 @@ def test_what_a_killed_builder_leaves_is_collected(store: Store, tmp_path: Path,
         builder.wait(10)
         assert builder.stdout is not None
         builder.stdout.close()
-    assert wait_for(lambda: not processes(seconds)), "the process of the RUN outlived its builder"
+    until(lambda: not processes(seconds), lambda: "the process of the RUN outlived its builder")
     assert collect(store) == 1
     assert os.listdir(store.root / "builds") == []
     assert mounts(store.root) == []

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -32,6 +31,7 @@ from sim.graph import (
 )
 from sim.images import Store, file, image_from_layers, image_on
 from sim.images.archive import save
+from tests.patience import until
 
 WRITER = """
 import sys
@@ -73,12 +73,18 @@ def every_view(whole: LayerGraph, name: str) -> None:
     graph.to_dot(whole)
 
 
+def recorded(path: Path) -> int:
+    """Return how many operations have reached a journal."""
+    with Journal(path) as journal:
+        return len(journal)
+
+
 def test_the_journal_of_a_killed_process_is_read_up_to_its_last_batch(tmp_path: Path) -> None:
     (tmp_path / "up").mkdir()
     child = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
-    time.sleep(0.3)
+    until(lambda: recorded(tmp_path / "journal.db"))
     child.send_signal(signal.SIGKILL)
     child.wait()
     child.stdout.close()

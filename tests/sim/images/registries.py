@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import random
 import re
 import socket
 import subprocess
@@ -15,15 +16,24 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.patience import PATIENCE
+
 #: bcrypt of "secret", for the user "student".
 HTPASSWD = "student:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(count: int = 1) -> int:
+    """Return a port on which nobody listens, nor on those after it, and which no connection is given meanwhile.
+
+    The kernel gives connections of its own choice a port of a range that it tells: these are below.
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        first = random.randrange(10_000, max(lowest, 20_000) - count)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("0.0.0.0", port))
+            return first
 
 
 @contextlib.contextmanager
@@ -55,7 +65,7 @@ def registry(
         serve = [*inside, "docker-registry", "serve", str(place / "config.yml")]
         process = subprocess.Popen(serve, stdout=log, stderr=log)
     try:
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE
         knock = f"import socket; socket.create_connection(('127.0.0.1', {host[10:]}), 1)"
         while True:
             if (
@@ -71,7 +81,7 @@ def registry(
         yield host
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE)
 
 
 def authority(place: Path) -> tuple[Path, Path, Path]:

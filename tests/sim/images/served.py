@@ -23,7 +23,7 @@ from tests.sim.images.registries import Answers
 Handler = http.server.BaseHTTPRequestHandler
 #: The settings of a user who has none.
 NOBODY = Path("/nonexistent/config.json")
-FAST = Registries(attempts=3, backoff=0.01, timeout=1, certificates=(), config=NOBODY)
+FAST = Registries(attempts=3, backoff=0.01, timeout=10, certificates=(), config=NOBODY)
 
 
 def tar(text: str) -> bytes:

@@ -164,7 +164,7 @@ def test_mirrors_in_order_then_the_origin(store: Store, answers: Answers) -> Non
     with misbehaving() as second:
         image(second, "3")
         mirrors = (f"http://{answers.host}", f"http://{second.host}/")
-        known = Registries(mirrors=mirrors, attempts=2, backoff=0.01, timeout=1, certificates=(), config=NOBODY)
+        known = Registries(mirrors=mirrors, attempts=2, backoff=0.01, timeout=10, certificates=(), config=NOBODY)
         told: list[Progress] = []
         pulled = pull(store, "alpine:3", known, tell=told.append)
         assert pulled.reference.familiar == "alpine:3"

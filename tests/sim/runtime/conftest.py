@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from sim.runtime import Bind, Process, ProcessSpec, Result
+from tests.patience import PATIENCE
 
 #: Those that the tests use: a link for each of the several hundred would take a while in every test.
 APPLETS = """
@@ -86,7 +87,7 @@ def _nothing_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     base = tmp_path_factory.getbasetemp()
     before = world(base)
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE / 3
     while any(left := [name for kind, now in world(base).items() for name in now - before[kind]]):
         if time.monotonic() > deadline:
             pytest.fail(f"left behind: {left}")

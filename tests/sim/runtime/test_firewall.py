@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,8 @@ import pytest
 from sim.runtime import Container, ContainerError, Interface, InvalidSpecError, Port, PortError
 from sim.runtime.network import Bridge, create_bridge, delete_bridge
 from tests.conftest import ROOT
+from tests.patience import until
+from tests.sim.images.registries import free_port
 
 #: Says who asks, over TCP and UDP.
 SERVER = textwrap.dedent("""
@@ -92,11 +93,8 @@ def serve(debian: Any, tmp_path: Path) -> Iterator[Callable[..., Container]]:
         container = Container.create(place, debian.spec("/usr/bin/python3", "-Ic", SERVER, **wishes))
         container.start()
         started.append(container)
-        deadline = time.monotonic() + 10
         look = debian.spec("/usr/bin/python3", "-Ic", "open('/proc/net/udp').read().index(':0050')")
-        while container.execution(look).run(capture=True).code:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: not container.execution(look).run(capture=True).code)
         return container
 
     yield begin
@@ -160,10 +158,7 @@ def test_rules_go_when_the_shim_was_killed(bridges: Any, serve: Any) -> None:
     name = f"layerlab_ports_{container.shim()}"
     port = container.status().ports[0].host_port
     os.kill(container.shim(), signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while container.status().phase != "exited":
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: container.status().phase == "exited")
     assert name not in tables()
     with socket.create_server(("0.0.0.0", port)):  # nobody listens there any more
         pass
@@ -171,8 +166,8 @@ def test_rules_go_when_the_shim_was_killed(bridges: Any, serve: Any) -> None:
 
 def test_ranges(bridges: Any, serve: Any, debian: Any, tmp_path: Path) -> None:
     bridge = bridges(0)
-    with socket.create_server(("0.0.0.0", 0)) as taken:
-        number = taken.getsockname()[1]
+    number = free_port(4)
+    with socket.create_server(("0.0.0.0", number)):
         wish = Port(80, number, host_last=number + 3)
         first, second = (serve(interfaces=plugged(bridge, 2 + each), ports=(wish,)) for each in range(2))
         found = [each.status().ports[0].host_port for each in (first, second)]
@@ -207,7 +202,7 @@ def test_who_goes_on_sending_reaches_the_next_container(bridges: Any, serve: Any
 
 
 def answered(sender: socket.socket) -> bool:
-    for _ in range(20):
+    for _ in range(100):
         with contextlib.suppress(TimeoutError, ConnectionRefusedError):
             sender.send(b"?")
             return bool(sender.recv(100))

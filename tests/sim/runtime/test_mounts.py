@@ -22,6 +22,7 @@ from sim.runtime import end_zygote, fork_mount, start_zygote
 from sim.runtime.stamp import process_start
 from sim.runtime.zygote import zygote
 from tests.conftest import ROOT
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("fuse")
 
@@ -70,7 +71,7 @@ def name_of(pid: int) -> str:
 
 
 def gone(pid: int) -> bool:
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while process_start(pid):
         if time.monotonic() > end:
             return False

@@ -21,6 +21,7 @@ from fusefs.mount import find_mount, find_mounts
 from sim.runtime import Bridge, Container, ContainerError, Interface, Port, Recovered, fork_mount, netlink, recover
 from sim.runtime.network import create_bridge, delete_bridge
 from sim.runtime.stamp import process_start
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("fuse", "needs_root")
 
@@ -70,7 +71,7 @@ def killed(pid: int) -> None:
 
 
 def gone(pid: int) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while process_start(pid):
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -78,7 +79,7 @@ def gone(pid: int) -> None:
 
 def asleep(pid: int) -> None:
     """Wait until the container's process needs nothing of its program's file any more."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while "nanosleep" not in Path(f"/proc/{pid}/wchan").read_text():
         assert time.monotonic() < end
         time.sleep(0.01)

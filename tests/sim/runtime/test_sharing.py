@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from sim.runtime import Bind, Container, ContainerError, Device, InvalidSpecError, Layout, Namespaces
+from tests.patience import until
 
 pytestmark = pytest.mark.usefixtures("needs_root")
 
@@ -139,10 +139,7 @@ class TestPropagation:
     def test_what_a_container_mounts(self, start: Any, shared: Path, kind: str, seen: bool) -> None:
         script = "mount -t tmpfs none /srv/inner && touch /srv/inner/mine && touch /srv/done && sleep 100"
         start("sh", "-c", script, privileged=True, mounts=(Bind(shared, "/srv", propagation=kind),))
-        end = time.monotonic() + 10
-        while not (shared / "done").exists():
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        until((shared / "done").exists)
         assert (shared / "inner/mine").exists() is seen
 
     def test_without_what_is_mounted_below(self, box: Any, shared: Path) -> None:
