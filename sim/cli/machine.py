@@ -266,7 +266,7 @@ def _networks() -> Finding:
         return _finding("networks", "networks", nft is not None, found, why, "apt-get install nftables")
     fault = user_network_fault().partition(": ")[0]
     return Finding(
-        *("networks", "networks", State.PARTLY, f"ports, no bridges; {fault or 'a way out by slirp4netns'}"),
+        *("networks", "networks", State.PARTLY, f"ports, no bridges; {fault or 'a way out by slirp4netns or pasta'}"),
         why,
         "as root: apt-get install slirp4netns; chmod 666 /dev/net/tun" if fault else "works; as root there are bridges",
     )

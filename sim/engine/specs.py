@@ -30,7 +30,7 @@ from sim.runtime import (
 )
 from sim.runtime import write_etc_files as write_files
 from sim.runtime.spec import DEFAULT_PATH
-from sim.runtime.usernet import ADDRESS, user_network_fault
+from sim.runtime.usernet import ADDRESS, NAME_SERVER, user_network_fault
 
 __all__ = [
     "environment",
@@ -151,12 +151,14 @@ def write_etc_files(
     full = f"{config.hostname}.{config.domainname}" if config.domainname else ""
     names = f"{full} {config.hostname}" if full else config.hostname
     own = [(each.interface.address.partition("/")[0], names) for each in attachments if each.interface is not None]
-    if has_user_network(host):
-        own = [("127.0.1.1" if user_network_fault() else ADDRESS, names)]
     servers = list(dict.fromkeys(each.dns for each in attachments if each.dns))
     options = list(host.dns_options or ())
     if servers and not any(option.startswith("ndots") for option in options):
         options.append("ndots:0")
+    if has_user_network(host):
+        leads_out = not user_network_fault()
+        own = [(ADDRESS if leads_out else "127.0.1.1", names)]
+        servers = [NAME_SERVER] if leads_out and not host.dns else []
     targets = {point.destination: Path(point.source) for point in record.mounts}
     is_host = host.network_mode == "host"
     binds = write_files(

@@ -145,7 +145,7 @@ class World:
             )
             write_mappings(pid, users, groups)
         elif what == "network" and spec.namespaces.network == "user":
-            self._helpers.append(start_user_network(*namespaces))
+            self._helpers += start_user_network(*namespaces)
         elif what == "network" and spec.interfaces:
             try:
                 for number, interface in enumerate(spec.interfaces):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,24 +215,80 @@ def test_root_can_have_one_too(box: Any) -> None:
     assert box.run("ls", "/proc/1/root", namespaces=Namespaces(user="new"), **shared).code == 0
 
 
-def with_tun(tmp_path: Path, mode: int) -> tuple[str, ...]:
-    """Return a command that runs another where /dev/net/tun has a mode of the test's choice."""
-    if not shutil.which("slirp4netns") or not Path("/dev/net/tun").exists():
-        pytest.skip("needs slirp4netns and /dev/net/tun")
+def with_tun(tmp_path: Path, mode: int, without: str = "") -> tuple[str, ...]:
+    """Return a command that runs another where /dev/net/tun has a mode of the test's choice, and a tool is missing."""
+    if not Path("/dev/net/tun").exists():
+        pytest.skip("needs /dev/net/tun")
     node = tmp_path / "tun"
     os.mknod(node, stat.S_IFCHR, Path("/dev/net/tun").stat().st_rdev)
     node.chmod(mode)
-    return ("unshare", "-m", "sh", "-c", f'mount --bind {node} /dev/net/tun && exec "$@"', "sh")
+    mounts = f"mount --bind {node} /dev/net/tun"
+    if hidden := shutil.which(without):
+        mounts += f" && mount --bind /dev/null {hidden}"
+    return ("unshare", "-m", "sh", "-c", f'{mounts} && exec "$@"', "sh")
 
 
-def test_a_way_out_by_slirp4netns(ordinary: Any, tmp_path: Path) -> None:
+TOOLS = pytest.mark.parametrize(("tool_name", "other"), [("slirp4netns", "pasta"), ("pasta", "slirp4netns")])
+
+
+@TOOLS
+def test_a_way_out(ordinary: Any, tmp_path: Path, tool: Callable[[str], str], tool_name: str, other: str) -> None:
+    tool(tool_name)
     code = """
-        print(sh("ip -o addr show tap0; ip route; ping -c 1 -W 5 10.0.2.2", namespaces=Namespaces(network="user")))
+        print(sh("ip -o addr show tap0; ip route", namespaces=Namespaces(network="user")))
     """
-    text = ordinary(code, *with_tun(tmp_path, 0o666))
+    text = ordinary(code, *with_tun(tmp_path, 0o666, other))
     assert "10.0.2.100/24" in text
     assert "default via 10.0.2.2 dev tap0" in text
-    assert "1 packets received" in text
+    assert text.count("inet") == 2, "one address, and one that is link-local"
+
+
+def test_the_gateway_answers(ordinary: Any, tmp_path: Path, tool: Callable[[str], str]) -> None:
+    tool("slirp4netns")  # pasta answers no pings that are for itself
+    code = """
+        print(sh("ping -c 1 -W 5 10.0.2.2", namespaces=Namespaces(network="user")))
+    """
+    assert "1 packets received" in ordinary(code, *with_tun(tmp_path, 0o666))
+
+
+@TOOLS
+def test_nothing_is_left_of_a_way_out_when_the_shim_is_killed(
+    ordinary: Any, tmp_path: Path, tool: Callable[[str], str], tool_name: str, other: str
+) -> None:
+    tool(tool_name)
+    code = """
+        import signal
+        def all_of_it():
+            found = []
+            for each in os.listdir("/proc"):
+                try:
+                    words = open(f"/proc/{each}/cmdline", "rb").read().split(bytes(1))
+                except OSError:
+                    continue
+                if {b"tap0", b"--ns-ifname=tap0"} & set(words) or words[0] == b"layerlab-watch":
+                    found.append(os.path.basename(words[0]).decode())
+            return sorted(found)
+        ready, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            wish = ProcessSpec(args=("sleep", "60"), rootfs=rootfs, namespaces=Namespaces(network="user"))
+            process = Process(wish)
+            process.start()
+            os.write(tell, b"1")
+            signal.pause()
+        os.close(tell)
+        os.read(ready, 1)
+        print(all_of_it())
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        end = time.monotonic() + 20
+        while all_of_it() and time.monotonic() < end:
+            time.sleep(0.05)
+        print(all_of_it())
+    """
+    text = ordinary(code, *with_tun(tmp_path, 0o666, other))
+    started = {"slirp4netns": "['slirp4netns']", "pasta": "['layerlab-watch', 'pasta']"}
+    assert text.split("\n")[:2] == [started[tool_name], "[]"]
 
 
 def test_slirp4netns_without_the_device(ordinary: Any, tmp_path: Path) -> None:
