@@ -82,7 +82,7 @@ def start_user_network(network: int, users: int) -> list[int]:
 
 
 def _become(tool: str, network: int, users: int, tell: int, alive: int) -> None:
-    """Be the tool: it writes to `tell` when it is ready, and ends, if it can, when `alive` has no other end any more."""
+    """Be the tool: it writes to `tell` when ready, and ends, if it can, when `alive` has no other end any more."""
     try:
         syscalls.set_death_signal(signal.SIGKILL)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # pasta takes one that is ignored for a failure to ignore it
