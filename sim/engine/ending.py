@@ -93,7 +93,9 @@ class Ending:
         seconds = max(0, finished - status.started) // _SECOND
         self._owner.tell(container, "die", execDuration=str(seconds), exitCode=str(code))
         goes = record.host_config.auto_remove and not again and not self._owner.closing
-        if not goes:  # the view of one that goes is left to its removal, which waits for nobody
+        # The view of one that goes is left to its removal, which waits for nobody: a process of the host's that has a
+        # copy of all mounts keeps it served.
+        if not goes and not container.state.removing:
             self._let_go(container, self._owner.rootfs.unmount)
         if again:
             self.schedule(container)

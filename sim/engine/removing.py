@@ -89,6 +89,8 @@ class Removing:
             if not container.gone:
                 with container.lock, contextlib.suppress(Exception):
                     container.become(removing=False)
+                    if not container.state.running:
+                        self._owner.rootfs.clear(container.id)  # its end has left that to its removal
             raise
 
     def _remove_link(self, name: str) -> None:

@@ -20,6 +20,7 @@ import logging
 import os
 import select
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,10 @@ _log = logging.getLogger("layerlab.rootfs")
 
 #: The label by which it is chosen how much is recorded.
 JOURNAL = "layerlab.journal"
+
+#: Seconds after which the process of an unmounted view is told to end: a copy of all mounts keeps it, which some other
+#: process of the machine has made for itself.
+_PATIENCE = 2.0
 
 _DIRECTORIES = ("dev", "dev/pts", "dev/shm", "etc", "proc", "sys")
 _FILES = (".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf")
@@ -201,7 +206,7 @@ class Rootfs:
         merged = self.merged(container)
         while find_mount(merged) is not None:
             try:
-                fusefs.unmount(merged)
+                fusefs.unmount(merged, timeout=_PATIENCE)
             except fusefs.FusefsError as error:
                 # Somebody on the host is in it: it goes from the tree now, and altogether when they leave.
                 _log.warning("%s", error)
@@ -293,11 +298,14 @@ class Rootfs:
 
 
 def _remove_tree(place: Path, serving: list[int]) -> None:
-    """Remove a directory once those who wrote into it have ended."""
+    """Remove a directory once those who wrote into it have ended; they are told to, where a copy keeps the mount."""
     for process in serving:
         poll = select.poll()
         poll.register(process, select.POLLIN)
-        poll.poll(10_000)
+        if not poll.poll(_PATIENCE * 1000):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process, signal.SIGTERM)
+            poll.poll(10_000)
         os.close(process)
     shutil.rmtree(place, ignore_errors=True)
 

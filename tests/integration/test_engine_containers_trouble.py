@@ -20,6 +20,8 @@ import docker
 import pytest
 from docker.errors import APIError, DockerException
 
+from fusefs import Journal
+from fusefs.mount import find_mount
 from tests.daemons import Daemon, new_daemon
 from tests.patience import gone, until
 from tests.shared import client, engine, running
@@ -306,3 +308,49 @@ def test_a_killed_shim_is_an_end(own: Daemon) -> None:
     assert container.wait(timeout=20)["StatusCode"] == 137
     container.remove()
     client.close()
+
+
+@pytest.fixture
+def copied_mounts() -> Iterator[Callable[[], int]]:
+    """Return a function that starts a process of the host's with a copy of all mounts, and returns its number."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> int:
+        words = ["unshare", "--mount", "--propagation", "private", "sleep", "1000"]
+        started.append(subprocess.Popen(words))
+        until(lambda: Path(f"/proc/{started[-1].pid}/comm").read_text() == "sleep\n")
+        return started[-1].pid
+
+    yield start
+    for each in started:
+        each.kill()
+        each.wait()
+
+
+def test_a_removal_waits_for_no_copy_of_the_mounts(own: Daemon, copied_mounts: Callable[[], int]) -> None:
+    container = own.output("run", "-d", "-t", "busybox", "sleep", "1000")
+    merged = own.root / "containers" / container / "merged"
+    mounted = find_mount(merged)
+    assert mounted is not None
+    holder = copied_mounts()
+    assert str(merged) in Path(f"/proc/{holder}/mounts").read_text()
+    own.output("rm", "-f", container)
+    assert not gone(mounted.pid)  # which the copy keeps; nobody has waited for its end
+    assert container in Path(f"/proc/{holder}/mounts").read_text()
+    until(lambda: gone(mounted.pid))  # it is told to end all the same
+
+
+def test_a_stop_ends_what_a_copy_of_the_mounts_keeps(own: Daemon, copied_mounts: Callable[[], int]) -> None:
+    container = own.output("run", "-d", "busybox", "sh", "-c", "echo mine > /new; exec sleep 1000")
+    merged = own.root / "containers" / container / "merged"
+    until(lambda: (merged / "new").exists())
+    mounted = find_mount(merged)
+    assert mounted is not None
+    copied_mounts()
+    own.output("stop", "-t", "0", container)
+    assert gone(mounted.pid)
+    with Journal(own.root / "containers" / container / "journal.db") as journal:
+        assert journal.closed
+        assert "/new" in {operation.path for operation in journal.operations()}
+    own.output("start", container)
+    assert own.output("exec", container, "cat", "/new") == "mine"
