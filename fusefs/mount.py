@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import re
 import select
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -186,7 +184,7 @@ def choose_driver() -> str:
 
 def _kernel_release() -> tuple[int, ...]:
     """Return the first two numbers of the kernel's release."""
-    return tuple(int(number) for number in re.findall(r"\d+", platform.release())[:2])
+    return tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
 
 
 def _check_fuse() -> None:
@@ -254,6 +252,8 @@ def _start(request: Request, log: str | os.PathLike[str] | None, start: Starter)
 
 def start_interpreter(request: Request, answer: int, log: int) -> int:
     """Start an interpreter that serves a mount; return its number."""
+    import subprocess  # here and below: a process that serves a mount has no use for it, and would carry it along
+
     _reap()
     process = subprocess.Popen(
         [sys.executable, "-c", "import sys; from fusefs.serve import main; sys.exit(main())"],
@@ -384,6 +384,8 @@ def _umount(path: Path, lazy: bool = False) -> None:
         except OSError as error:
             raise MountError(f"{path}: cannot be unmounted: {error.strerror}{_users(path)}") from None
         return
+    import subprocess
+
     program = shutil.which("fusermount3") or shutil.which("fusermount")
     if program is None:
         raise MountError("fusermount: not found, and only root unmounts without it; install the package 'fuse3'")

@@ -182,6 +182,7 @@ def run(request: Request, say: Callable[[str], None], watch: Record | None = Non
             recorder = Recorder(request.journal, layers, level=level, append=True, apart=scribe)
             union.record = recorder if watch is None else _both(recorder, watch)
             union.takes = recorder.takes
+        syscalls.release_memory()  # which making the journal has taken
         _serve(request, union, say)
     except FusefsError as error:
         say(f"error {error}")

@@ -11,8 +11,8 @@ __all__ = ["boot", "process_start"]
 
 def boot() -> str:
     """Return what names this run of the machine: after another start, numbers and times are somebody else's."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+    with open("/proc/sys/kernel/random/boot_id", "rb") as file:  # as text, each shim would load a codec for it
+        return file.read().strip().decode()
 
 
 def process_start(pid: int) -> int:

@@ -13,7 +13,6 @@ import ctypes
 import errno
 import functools
 import os
-import platform
 import struct
 
 __all__ = [
@@ -91,7 +90,7 @@ _BPF_PROG_LOAD, _BPF_PROG_ATTACH, _BPF_F_ALLOW_MULTI = 5, 8, 2
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 
-_machine = platform.machine()
+_machine = os.uname().machine
 
 
 class _Program(ctypes.Structure):

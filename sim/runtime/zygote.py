@@ -29,6 +29,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from fusefs.syscalls import release_memory
 from fusefs.title import room, set_title
 from sim.runtime import syscalls
 from sim.runtime.channel import Channel, pair
@@ -271,3 +272,4 @@ def _settle() -> None:
     """Let later collections leave what is loaded alone, so that they do not copy the pages that all forks share."""
     gc.collect()
     gc.freeze()
+    release_memory()

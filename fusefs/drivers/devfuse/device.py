@@ -17,7 +17,6 @@ import os
 import shutil
 import socket
 import struct
-import subprocess
 from collections.abc import Iterable, Sequence
 
 from fusefs import syscalls
@@ -174,6 +173,8 @@ def _mount_directly(fd: int, mountpoint: str, options: Sequence[str]) -> None:
 
 def _ask_fusermount(mountpoint: str, options: Sequence[str]) -> int:
     """Let fusermount3, which is privileged, mount; it sends the descriptor over a socket."""
+    import subprocess  # who mounts directly has no use for it, and would carry it along
+
     program = shutil.which("fusermount3") or shutil.which("fusermount")
     if program is None:
         raise MountError("fusermount3: not found, and only root mounts without it; install the package 'fuse3'")

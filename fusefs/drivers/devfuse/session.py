@@ -17,7 +17,6 @@ import mmap
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -312,6 +311,8 @@ def _unmount(mountpoint: str) -> None:
     except PermissionError:  # whoever may not mount directly has asked the same program for that
         program = shutil.which("fusermount3") or shutil.which("fusermount")
         if program is not None:
+            import subprocess  # who mounts directly has no use for it
+
             subprocess.run([program, "-uzq", "--", mountpoint], capture_output=True, check=False)
     except OSError:
         return

@@ -102,8 +102,8 @@ def share(pid: int) -> int:
     return int(re.findall(r"^Pss: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)[0])
 
 
-def memory(ours: Ours) -> None:
-    running: list[tuple[Path, Mount, Container, ProcessSpec]] = []
+def memory(ours: Ours, alone: tuple[Path, Mount, Container, ProcessSpec]) -> None:
+    running = [alone]
     for count in (1, 10, 20):
         while len(running) < count:
             running.append(ours.begin("sleep", "1000"))
@@ -112,7 +112,7 @@ def memory(ours: Ours) -> None:
             pid for _, mount, container, _ in running for pid in (mount.pid, *descendants(mount.pid), container.shim())
         ]
         print(f"{count} idle: {sum(map(share, pids)) / count / 1024:.1f} MB each", flush=True)
-    for base, mounted, container, _ in running:
+    for base, mounted, container, _ in running[1:]:
         container.kill()
         ours.end(base, mounted, container)
 
@@ -175,7 +175,7 @@ def main() -> None:
         compare("run --rm true", rows, wanted.rounds)
         compare("20 at once", {name: at_once(work, 20) for name, work in rows.items()}, 3)
         compare("exec true", execs, wanted.rounds)
-        memory(ours)
+        memory(ours, (base, mounted, container, spec))
     finally:
         container.kill()
         ours.end(base, mounted, container)
