@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fusefs import syscalls
 from fusefs.drivers.devfuse.options import Tuning
@@ -24,6 +25,9 @@ from fusefs.errors import MountError
 from fusefs.journal import Level
 from fusefs.serve import NAME, SOURCE, Request
 from fusefs.stack import Options, Stack
+
+if TYPE_CHECKING:
+    from fusefs.mapping import Presentation
 
 __all__ = [
     "DRIVERS",
@@ -96,6 +100,7 @@ def mount(
     names: Sequence[str] = (),
     log: str | os.PathLike[str] | None = None,
     tuning: Tuning | None = None,
+    presentation: Presentation | None = None,
     start: Starter | None = None,
 ) -> Mount:
     """Mount a stack of layers.
@@ -121,6 +126,8 @@ def mount(
         who may be gone before the mount is.
     tuning
         How the driver `devfuse` serves; other drivers do not heed it.
+    presentation
+        What is shown differently from what the layers have, such as who owns it; not by the kernel's overlayfs.
     start
         What starts the serving process; None starts an interpreter for it.
 
@@ -145,6 +152,8 @@ def mount(
 
         if journal is not None:
             raise MountError("the kernel's overlayfs records nothing: leave the journal out, or choose another driver")
+        if presentation is not None:
+            raise MountError("the kernel's overlayfs shows owners as the layers have them: choose another driver")
         _check_stack(stack, options)
         mount_overlay(stack, where, options)
         return Mount(where, chosen, 0)
@@ -166,6 +175,7 @@ def mount(
         volatile=options.volatile,
         cache=options.cache,
         tuning=asdict(tuning or Tuning()),
+        presentation=asdict(presentation) if presentation is not None else None,
     )
     return Mount(where, chosen, _start(request, log, start or start_interpreter))
 

@@ -36,6 +36,9 @@ milliseconds and shares its memory with the others of its kind; it goes on when 
     mounted = fusefs.mount(Stack(lowers, upper, work), directory, journal=journal, start=fork_mount)
     mounted.unmount(); fusefs.unmount(directory)       # also what another process has mounted
 
+In a user namespace of its own the container needs a root whose files are its users': `mount` then gets
+`presentation=owners_within(spec.uid_map, spec.gid_map)`, and the layers stay as they are.
+
 An engine that starts calls `recover` first: it takes away what crashed shims, mounts and machines have left (mounts,
 control groups, rules, interfaces), and says what:
 
@@ -74,7 +77,7 @@ if TYPE_CHECKING:
     from sim.runtime.etcfiles import host_resolv_conf, update_hosts, write_etc_files
     from sim.runtime.limits import check_limits
     from sim.runtime.log import Entry, LogOptions, read_log
-    from sim.runtime.mounts import fork_mount
+    from sim.runtime.mounts import fork_mount, owners_within
     from sim.runtime.network import Bridge, create_bridge, delete_bridge, free_address, free_subnet, mac_of
     from sim.runtime.plug import next_interface, plug_in, unplug
     from sim.runtime.probe import Probe
@@ -154,6 +157,7 @@ __all__ = [
     "host_resolv_conf",
     "mac_of",
     "next_interface",
+    "owners_within",
     "plug_in",
     "processor_time",
     "read_log",
@@ -179,7 +183,7 @@ _HOMES = {
     "recovery": ("Recovered", "recover"),
     "resolver": ("Client", "start_resolver", "stop_resolver", "write_names"),
     "support": ("Finding", "examine"),
-    "mounts": ("fork_mount",),
+    "mounts": ("fork_mount", "owners_within"),
     "zygote": ("end_zygote", "start_zygote"),
     "container": ("Container", "Execution", "Status"),
     "log": ("Entry", "LogOptions", "read_log"),

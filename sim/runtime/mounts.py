@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fusefs.mount import start_interpreter
 from fusefs.serve import NAME, Request
 from fusefs.title import set_title
 from sim.runtime.channel import Channel
 from sim.runtime.errors import ContainerError
+from sim.runtime.spec import Mapping
 from sim.runtime.zygote import ask
 
-__all__ = ["MountRequest", "fork_mount", "serve_mount"]
+if TYPE_CHECKING:
+    from fusefs.mapping import Presentation
+
+__all__ = ["MountRequest", "fork_mount", "owners_within", "serve_mount"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,28 @@ def fork_mount(request: Request, answer: int, log: int) -> int:
         raise ContainerError("the process that was to serve the mount ended before it began") from error
     channel.close()
     return int(said[1])
+
+
+def owners_within(uid_map: Iterable[Mapping], gid_map: Iterable[Mapping]) -> Presentation:
+    """Return how a mount shows its files to a container in a user namespace: as owned by who has that number inside.
+
+    The layers stay as they are: root's files in an image are those of the container's root, and what that makes is
+    root's in the RW layer. Without it a container whose root is somebody of /etc/subuid would find itself among files
+    of nobody's.
+
+    Examples
+    --------
+    >>> shown = owners_within([Mapping(0, 100000, 65536)], [Mapping(0, 100000, 65536)])
+    >>> shown.users.shown(33), shown.users.stored(100033), shown.users.shown(70000)
+    (100033, 33, 65534)
+    """
+    from fusefs.mapping import Ids, Presentation, Range, overflow_id
+
+    users, groups = (
+        Ids(tuple(Range(each.inside, each.outside, each.count) for each in maps), overflow=overflow_id(kind))
+        for kind, maps in (("uid", uid_map), ("gid", gid_map))
+    )
+    return Presentation(users, groups)
 
 
 def serve_mount(asked: MountRequest, control: Channel, descriptors: list[int]) -> None:
