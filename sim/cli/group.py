@@ -68,12 +68,16 @@ class LazyGroup(click.Group):
     invoke_without_command=True,
 )
 @click.option(
-    "-H", "--host", multiple=True, metavar="ADDRESS", help="The engine to talk to: unix:///path or tcp://host:port."
+    "-H",
+    "--host",
+    multiple=True,
+    metavar="ADDRESS",
+    help="The engine to talk to: unix:///path, tcp://host:port, ssh://host.",
 )
 @click.option("--config", metavar="DIR", default="", help="Where the user's config.json is; by default ~/.docker.")
 @click.option("-D", "--debug", is_flag=True, hidden=True)
 @click.option("-l", "--log-level", metavar="WORD", default="info", hidden=True)
-@click.option("-c", "--context", "context_name", metavar="NAME", default="", hidden=True)
+@click.option("-c", "--context", "context_name", metavar="NAME", default="", help="The context whose engine it is.")
 @click.option("--tls", is_flag=True, help="Encrypt what goes over TCP.")
 @click.option("--tlsverify", is_flag=True, help="Encrypt it, and check the engine's certificate.")
 @click.option("--tlscacert", metavar="FILE", default="", help="Authority that signed the engine's certificate.")

@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     # groups
     "builder": ("sim.cli.commands.groups:builder", "Manage builds"),
     "container": ("sim.cli.commands.groups:container", "Manage containers"),
+    "context": ("sim.cli.commands.groups:context", "Manage contexts"),
     "image": ("sim.cli.commands.groups:image", "Manage images"),
     "network": ("sim.cli.commands.groups:network", "Manage networks"),
     "system": ("sim.cli.commands.groups:system", "Manage the engine"),
@@ -125,6 +126,15 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             for name in ("rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait")
         },
     },
+    "context": {
+        "create": ("sim.cli.commands.contexts:create", "Create a context"),
+        "inspect": ("sim.cli.commands.contexts:inspect", "Display detailed information on one or more contexts"),
+        "ls": ("sim.cli.commands.contexts:ls", "List contexts"),
+        "rm": ("sim.cli.commands.contexts:rm", "Remove one or more contexts"),
+        "show": ("sim.cli.commands.contexts:show", "Print the name of the current context"),
+        "update": ("sim.cli.commands.contexts:update", "Update a context"),
+        "use": ("sim.cli.commands.contexts:use", "Set the current docker context"),
+    },
     "image": {
         "build": _named("build"),
         "history": _named("history"),
@@ -150,6 +160,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "system": {
         "df": ("sim.cli.commands.df:df", "Show disk usage"),
+        "dial-stdio": ("sim.cli.commands.contexts:dial_stdio", "Carry between standard streams and the engine"),
         "events": _named("events"),
         "info": _named("info"),
         "ping": ("sim.cli.commands.system:ping", "Say whether the engine answers"),

@@ -32,12 +32,13 @@ class _Connection(http.client.HTTPConnection):
     """A connection to any kind of host."""
 
     def __init__(self, host: Host) -> None:
-        super().__init__("localhost" if host.path else host.name, host.port or None)
+        super().__init__(host.name or "localhost", host.port or None)
         self._engine_host = host
+        self.way: socket.socket | None = None
 
     def connect(self) -> None:
         """Connect."""
-        self.sock = self._engine_host.open()
+        self.sock = self.way = self._engine_host.open()
 
 
 class Stream:
@@ -289,12 +290,16 @@ class Engine:
                 sent["Transfer-Encoding"] = "chunked"
                 connection.request(method, target, body=body, headers=sent, encode_chunked=True)
         except (BrokenPipeError, ConnectionResetError):
+            if self.host.words:
+                raise _far_failure(connection, method, target) from None
             # The engine may have answered before it had all: what it said is more useful.
             if body is None or isinstance(body, bytes):
                 raise
         try:
             return connection.getresponse()
-        except http.client.RemoteDisconnected:
+        except ConnectionResetError:  # RemoteDisconnected is one
+            if self.host.words:
+                raise _far_failure(connection, method, target) from None
             raise
         except http.client.HTTPException as error:
             what = str(error) or "malformed HTTP response"
@@ -318,6 +323,16 @@ class Engine:
         raise DaemonError(answer.status, message)
 
 
+def _far_failure(connection: http.client.HTTPConnection, method: str, target: str) -> CannotConnectError:
+    """Return what is said where the way to another machine's engine has ended before an answer."""
+    from sim.cli.client.far import Tunnel
+
+    connection.close()
+    way = connection.way if isinstance(connection, _Connection) else None
+    said = (way.failure() if isinstance(way, Tunnel) else "") or "unexpected EOF"
+    return CannotConnectError(f'error during connect: {method.title()} "http://docker.example.com{target}": {said}')
+
+
 def cannot_connect(host: Host, error: OSError, method: str, target: str) -> CannotConnectError:
     """Return what is said where no connection comes about."""
     if isinstance(error, PermissionError) and host.path:
@@ -334,6 +349,11 @@ def cannot_connect(host: Host, error: OSError, method: str, target: str) -> Cann
     if host.tls is not None and not isinstance(error, ConnectionRefusedError):
         return CannotConnectError(
             f'error during connect: {method.title()} "https://{host.name}:{host.port}{target}": tls: {error.args[-1]}'
+        )
+    if host.words:
+        return CannotConnectError(
+            f'error during connect: {method.title()} "http://docker.example.com{target}": exec: "{host.words[0]}": '
+            "executable file not found in $PATH"
         )
     return CannotConnectError(f"Cannot connect to the Docker daemon at {host.url}. Is the docker daemon running?")
 

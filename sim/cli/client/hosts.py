@@ -1,7 +1,8 @@
 """Which engine a command is for.
 
-Decided here and only here: in which order a host is looked for (`-H`, `LAYERLAB_HOST`, `DOCKER_HOST`, the embedded
-daemon's socket), how it is written, and which certificates are used for it. Frozen values; any thread.
+Decided here and only here: in which order a host is looked for (`-H`, `--context`, `LAYERLAB_HOST`, `DOCKER_HOST`,
+`DOCKER_CONTEXT`, the context in use, the embedded daemon's socket), how it is written, and which certificates are used
+for it. Frozen values; any thread.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Host(NamedTuple):
         What comes before the path of each request.
     tls
         None for plain TCP.
+    words
+        Of the program that leads to it, for `ssh://`.
     named
         Whether somebody named it; else it is the embedded daemon's.
     """
@@ -60,6 +63,7 @@ class Host(NamedTuple):
     base: str = ""
     tls: Tls | None = None
     named: bool = True
+    words: tuple[str, ...] = ()
 
     def open(self, timeout: float | None = None) -> socket.socket:
         """Connect to it.
@@ -69,6 +73,10 @@ class Host(NamedTuple):
         OSError
             It does not answer.
         """
+        if self.words:
+            from sim.cli.client.far import Tunnel
+
+            return Tunnel.open(self.words)
         if self.path:
             plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
@@ -109,7 +117,8 @@ def choose(settings: Mapping[str, Any]) -> Host:
     Parameters
     ----------
     settings
-        The options before the command: `host`, `tls`, `tlsverify`, `tlscacert`, `tlscert`, `tlskey`, `config`.
+        The options before the command: `host`, `context_name`, `tls`, `tlsverify`, `tlscacert`, `tlscert`, `tlskey`,
+        `config`.
 
     Raises
     ------
@@ -119,6 +128,14 @@ def choose(settings: Mapping[str, Any]) -> Host:
     hosts = settings.get("host") or ()
     if len(hosts) > 1:
         raise Failure("Failed to initialize: unable to resolve docker endpoint: Specify only one -H")
+    from sim.cli.client.contexts import DEFAULT, Contexts, chosen
+
+    context = chosen(settings)
+    if context != DEFAULT:
+        try:
+            return Contexts(settings).host(context)
+        except Failure as error:
+            raise Failure(f"Failed to initialize: unable to resolve docker endpoint: {error.text}") from None
     named = hosts[0] if hosts else os.environ.get("LAYERLAB_HOST") or os.environ.get("DOCKER_HOST") or ""
     return parse(named or default_host(), _tls(settings), named=bool(named))
 
@@ -142,6 +159,10 @@ def parse(text: str, tls: Tls | None = None, *, named: bool = True) -> Host:
     if scheme == "unix":
         path = rest or "/var/run/docker.sock"
         return Host(f"unix://{path}", path=path, named=named)
+    if scheme == "ssh":
+        from sim.cli.client.far import words_for
+
+        return Host(text.strip(), words=words_for(text.strip()), named=named)
     if scheme not in ("tcp", "http", "https"):
         raise Failure(f"unable to parse docker host `{text}`")
     place, slash, base = rest.partition("/")

@@ -43,7 +43,7 @@ class Flag(NamedTuple):
         return f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
 
 
-_WORDS = {"swap": "bytes"} | dict.fromkeys(
+_WORDS = {"swap": "bytes", "pairs": "stringToString"} | dict.fromkeys(
     ("env", "label", "tag", "host", "address", "attach", "weight", "bps", "iops"), "list"
 )
 

@@ -203,6 +203,17 @@ def _later(module: str, name: str) -> Callable[[str], object]:
     return read
 
 
+def _pairs(text: str) -> dict[str, str]:
+    """Return `KEY=VALUE,KEY=VALUE`."""
+    found = {}
+    for pair in text.split(","):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"{pair} must be formatted as key=value")
+        found[key] = value
+    return found
+
+
 #: kind -> what reads it. `list` takes any text.
 PARSERS: dict[str, Callable[[str], object]] = {
     "bool": switch_value,
@@ -217,6 +228,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "strings": str,
     "map": str,
     "filter": _filter,
+    "pairs": _pairs,
     "env": _environment,
     "label": _label,
     "ulimit": _ulimit,

@@ -63,7 +63,7 @@ def test_hosts(text: str, url: str) -> None:
     assert parse(text).url == url
 
 
-@pytest.mark.parametrize("text", ["ssh://x", "npipe://x", "tcp://h:port"])
+@pytest.mark.parametrize("text", ["sshx://x", "npipe://x", "tcp://h:port"])
 def test_hosts_that_cannot_be(text: str) -> None:
     with pytest.raises(Failure):
         parse(text)
