@@ -49,6 +49,9 @@ JOURNAL = "layerlab.journal"
 #: process of the machine has made for itself.
 _PATIENCE = 2.0
 
+#: Seconds and records that never come together while a view is open.
+_END = 1 << 30
+
 _DIRECTORIES = ("dev", "dev/pts", "dev/shm", "etc", "proc", "sys")
 _FILES = (".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf")
 
@@ -249,7 +252,11 @@ class Rootfs:
             level = self._level(record)
             if level is not Level.NONE:
                 layers = layers_of(whole, list(names))
-                recorder = stack.enter_context(Recorder(place / "journal.db", layers, level=level, append=True))
+                # Written at the end, by this thread: one that writes beside it would have the interpreter each time
+                # this one calls the kernel.
+                recorder = stack.enter_context(
+                    Recorder(place / "journal.db", layers, level=level, append=True, flush_interval=_END, batch=_END)
+                )
                 union.record, union.takes = recorder, recorder.takes
             yield union
 

@@ -3,14 +3,17 @@
 Decided here and only here: the order of members (each directory before what is in it, names sorted by their bytes), how
 marks on disk become `.wh.` names, and what of an inode goes into a tar: everything but sockets, access and change
 times, the union's own attributes and SELinux labels, which belong to the machine. The same directory always gives the
-same tar. A packing belongs to one thread; the directory must not change meanwhile.
+same tar. A packing belongs to one thread, which may have small files read ahead by others (`pack_name`); the directory
+must not change meanwhile.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from fusefs import marks
@@ -33,6 +36,8 @@ _KINDS = {
 _CHUNK = 1 << 18
 #: A file's holes are kept if they are at least this many bytes in all; smaller ones are written as zeros.
 _WORTH_HOLES = 64 << 10
+#: Files of up to how many bytes are read ahead, how many names at a time, by how many threads, and how many may wait.
+_SMALL, _TOGETHER, _THREADS, _MOST = 64 << 10, 64, 4, 256
 
 
 def pack(
@@ -88,11 +93,13 @@ def pack_name(parent: int, name: bytes, shown: bytes, write: Callable[[bytes | m
     write
         As for `pack`.
     """
-    from dataclasses import replace
+    # Each call on a mounted view waits for whoever serves that, so several are made at once.
+    with ThreadPoolExecutor(_THREADS, "packing") as pool:
+        _pack_name(parent, name, shown, TarWriter(write), _Walk(False, frozenset(), pool))
 
-    writer = TarWriter(write)
+
+def _pack_name(parent: int, name: bytes, shown: bytes, writer: TarWriter, walk_: _Walk) -> None:
     before = shown + b"/" if shown.strip(b"/") else shown
-    walk_ = _Walk(False, frozenset())
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if not stat.S_ISDIR(status.st_mode):
         for entry, file in walk_._other(name, name, parent, status, marks.DirectoryMarks()):
@@ -113,8 +120,6 @@ def pack_name(parent: int, name: bytes, shown: bytes, write: Callable[[bytes | m
 
 
 def _at(entry: Entry, modified: int) -> Entry:
-    from dataclasses import replace
-
     return replace(entry, modified=modified)
 
 
@@ -131,7 +136,9 @@ def walk(source: Path, *, as_layer: bool = True, skip: frozenset[bytes] = frozen
 
 
 class _Walk:
-    def __init__(self, as_layer: bool, skip: frozenset[bytes]) -> None:
+    def __init__(self, as_layer: bool, skip: frozenset[bytes], pool: Executor | None = None) -> None:
+        self._pool = pool
+        self._ahead: dict[bytes, tuple[os.stat_result, Entry | None]] = {}
         self._as_layer = as_layer
         self._skip = skip
         # An ordinary user is root inside, so what is theirs here is root's in an image.
@@ -168,7 +175,13 @@ class _Walk:
                 full = path + b"/" + name if path else name
                 if full in self._skip:
                     continue
-                status = os.stat(name, dir_fd=here, follow_symlinks=False)
+                if self._pool is not None and full not in self._ahead:
+                    self._read_ahead(self._pool, here, path, (name, *waiting[-1][:-_TOGETHER:-1]))
+                known = self._ahead.pop(full, None)
+                if known is not None and known[1] is not None:
+                    yield known[1], -1
+                    continue
+                status = known[0] if known is not None else os.stat(name, dir_fd=here, follow_symlinks=False)
                 if not stat.S_ISDIR(status.st_mode):
                     yield from self._other(full, name, here, status, flags[-1])
                     continue
@@ -183,6 +196,32 @@ class _Walk:
                 flags.append(marked)
         finally:
             os.close(here)
+
+    def _read_ahead(self, pool: Executor, here: int, path: bytes, names: Sequence[bytes]) -> None:
+        """Look at some names of a directory at once, and read those that are small files with one name."""
+        if len(names) < _THREADS or len(self._ahead) > _MOST:
+            return
+
+        def look(name: bytes) -> tuple[bytes, os.stat_result, Entry | None] | None:
+            full = path + b"/" + name if path else name
+            try:
+                status = os.stat(name, dir_fd=here, follow_symlinks=False)
+                size = status.st_size
+                if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or not 0 < size <= _SMALL:
+                    return full, status, None
+                entry = self._entry(full, status, marks.at(here, name))
+                fd = os.open(name, _FILE_FLAGS, dir_fd=here)
+                try:
+                    data = os.pread(fd, size, 0)
+                finally:
+                    os.close(fd)
+            except OSError:
+                return None  # what is wrong with it is told when its turn comes
+            return full, status, replace(entry, content=data) if len(data) == size else None
+
+        for found in pool.map(look, names):
+            if found is not None:
+                self._ahead[found[0]] = found[1:]
 
     @staticmethod
     def _names(directory: int) -> list[bytes]:
@@ -294,8 +333,6 @@ class _Walk:
         extents = tuple(_extents(fd, status.st_size))
         if status.st_size - sum(length for _, length in extents) < _WORTH_HOLES:
             return entry
-        from dataclasses import replace
-
         return replace(entry, extents=extents)
 
 

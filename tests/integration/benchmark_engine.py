@@ -180,6 +180,7 @@ def fill(engine: Engine, images: int, containers: int, lines: int) -> None:
         "run", "--network", "none", "--name", "talks", BASE, "sh", "-c", script, output=subprocess.DEVNULL, timeout=600
     )
     engine.docker("create", "--network", "none", "--name", "files", BASE, "true")
+    engine.docker("run", "-d", "--network", "none", "--name", "runs", BASE, "sleep", "100000")
 
 
 def dockerfile() -> str:
@@ -215,8 +216,13 @@ def rows(place: Path, files: int) -> Mapping[str, tuple[Callable[[Engine, int], 
     def logs(engine: Engine, _: int) -> None:
         engine.docker("logs", "talks", output=subprocess.DEVNULL)
 
-    def taken(engine: Engine, number: int) -> None:
-        engine.docker("cp", "files:/in0", str(place / f"out-{engine.name.split()[0]}-{number}"))
+    def given(container: str) -> Callable[[Engine, int], object]:
+        return lambda engine, number: engine.docker("cp", str(tree), f"{container}:/in{number}")
+
+    def taken(container: str) -> Callable[[Engine, int], object]:
+        return lambda engine, number: engine.docker(
+            "cp", f"{container}:/in0", f"{place}/out-{container}-{engine.name.split()[0]}-{number}"
+        )
 
     return {
         "ps -a": (lambda engine, _: engine.docker("ps", "-a"), 9),
@@ -230,11 +236,10 @@ def rows(place: Path, files: int) -> Mapping[str, tuple[Callable[[Engine, int], 
         "build, 20 steps, cold": (build("--no-cache"), 3),
         "build, 20 steps, cached": (build(), 5),
         "logs of 100 MB": (logs, 3),
-        "cp of 10,000 files, in": (
-            lambda engine, number: engine.docker("cp", str(tree), f"files:/in{number}"),
-            3,
-        ),
-        "cp of 10,000 files, out": (taken, 3),
+        "cp of 10,000 files, in": (given("files"), 5),
+        "cp of 10,000 files, out": (taken("files"), 5),
+        "cp of 10,000 files, in, running": (given("runs"), 5),
+        "cp of 10,000 files, out, running": (taken("runs"), 5),
     }
 
 
