@@ -192,7 +192,7 @@ def end_zygote() -> None:
     """End this process's zygote, if there is one; containers go on, and the next one that starts gets a new zygote."""
     global _current
     with _lock:
-        if _current is not None and _current.usable:
+        if _current is not None:
             _current.close()
         _current = None
 

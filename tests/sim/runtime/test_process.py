@@ -202,6 +202,14 @@ def test_it_is_no_zygote_from_the_moment_it_is_killed(rootfs: Path) -> None:
         os.kill(zygote().pid, signal.SIGKILL)
 
 
+def test_a_killed_zygote_is_let_go_of(rootfs: Path) -> None:
+    assert run(rootfs, "true").code == 0
+    killed = zygote()
+    os.kill(killed.pid, signal.SIGKILL)
+    end_zygote()
+    assert not Path(f"/proc/{killed.pid}").exists()  # not even as a zombie
+
+
 def test_a_forked_caller_gets_its_own(rootfs: Path) -> None:
     assert run(rootfs, "true").code == 0
     theirs = zygote().pid
