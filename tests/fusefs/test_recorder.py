@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fusefs import Effect, EffectKind, Journal, JournalError, JournalLayer, Kind, Level, Operation, Recorder
+from tests.patience import until
 
 LAYERS = [JournalLayer(0, "rw", "RW layer", Path("/up")), JournalLayer(1, "ro", "base", Path("/base"))]
 
@@ -49,15 +48,6 @@ for number in range(int(sys.argv[2])):
 def program(journal: Path, count: int, then: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", PROGRAM.replace("{then}", then), os.fspath(journal), str(count)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
-
-
-def eventually(met: Callable[[], bool]) -> bool:
-    end = time.monotonic() + 20
-    while not met():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @pytest.mark.parametrize("raw", [False, True])
@@ -99,7 +89,7 @@ def test_a_flush_returns_when_all_is_there(tmp_path: Path) -> None:
 def test_records_reach_the_disk_by_themselves(tmp_path: Path) -> None:
     process = program(tmp_path / "j.db", 10, "sys.stdin.read()")
     try:
-        assert eventually(lambda: (tmp_path / "j.db").exists() and length(tmp_path / "j.db") == 10)
+        until(lambda: (tmp_path / "j.db").exists() and length(tmp_path / "j.db") == 10)
     finally:
         process.communicate(timeout=30)
 
@@ -113,12 +103,17 @@ def length(path: Path) -> int:
 
 
 def test_what_was_passed_on_is_written_though_the_recording_process_is_killed(tmp_path: Path) -> None:
-    process = program(tmp_path / "j.db", 4000, "time.sleep(1); print('now', flush=True); time.sleep(60)")
+    then = """
+while record._pending: time.sleep(0.01)
+with record._write_lock: print("passed on", flush=True)
+time.sleep(60)
+"""
+    process = program(tmp_path / "j.db", 4000, then)
     assert process.stdout is not None
-    assert process.stdout.readline() == "now\n"
+    assert process.stdout.readline() == "passed on\n"
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert eventually(lambda: length(tmp_path / "j.db") == 4000)
+    until(lambda: length(tmp_path / "j.db") == 4000)
     with Journal(tmp_path / "j.db") as journal:
         assert not journal.closed
     # It can be continued: what comes next has the next numbers.
@@ -133,7 +128,7 @@ from fusefs import JournalError
 record.flush()
 scribe = int(open(f"/proc/self/task/{os.getpid()}/children").read())
 os.kill(int(open(f"/proc/{scribe}/task/{scribe}/children").read()), signal.SIGKILL)
-time.sleep(0.3)
+os.waitid(os.P_PID, scribe, os.WEXITED | os.WNOWAIT)  # it ends with who wrote
 for number in range(50_000):
     record(Operation(Kind.LOOKUP, f"/{number}", 1))
 try:
@@ -157,9 +152,8 @@ record.flush()
 print(len(first), len(writers()), writers() != first, flush=True)
 record.close()
 """
-    then = f"import fusefs.scribe\nfusefs.scribe._PATIENCE = 0.2\n{then}"
     text = PROGRAM.replace("{then}", then).replace(
-        "import os", "import fusefs.scribe; fusefs.scribe._PATIENCE = 0.2\nimport os", 1
+        "import os", "import fusefs.scribe; fusefs.scribe._PATIENCE = 1.5\nimport os", 1
     )
     command = [sys.executable, "-c", text, str(tmp_path / "j.db"), "7"]
     assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout == "1 1 True\n"

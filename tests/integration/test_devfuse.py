@@ -22,6 +22,7 @@ from fusefs.drivers.devfuse import Passthrough
 from fusefs.mount import find_mount, unmount
 from tests.conftest import NOBODY
 from tests.integration.devfuseplace import NEW, OLD, Place
+from tests.patience import until
 
 pytestmark = pytest.mark.usefixtures("root", "fuse")
 
@@ -60,7 +61,7 @@ def test_a_reader_of_a_lower_file_sees_what_is_written(place: Place) -> None:
             writer.write(NEW)
             assert os.pread(reader.fileno(), 4, 0) == b"NNNN"
             assert not place.asked("PASSTHROUGH")
-    time.sleep(0.05)
+    until(lambda: len([line for line in place.asked("RELEASE") if place.asked(f"{line.split()[0]} = ")]) == 2)
     with open(merged / "file", "r+b", buffering=0) as writer:  # nobody reads now: the kernel may write by itself
         writer.write(b"again")
         assert place.asked("PASSTHROUGH")
@@ -150,7 +151,6 @@ def test_a_shared_mapping_shows_in_the_status(place: Place) -> None:
     assert (merged / "new").stat().st_mtime_ns == 1
     with open(merged / "new", "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
         mapped[:4] = b"MMAP"
-        time.sleep(0.02)
         assert (merged / "new").stat().st_mtime_ns > 1
 
 
@@ -326,6 +326,7 @@ def test_a_copy_up_keeps_nobody_waiting(place: Place) -> None:
     thread.start()
     waits = []
     number = 0
+    began = time.monotonic()
     while not done.is_set():
         number += 1
         start = time.monotonic()
@@ -333,7 +334,7 @@ def test_a_copy_up_keeps_nobody_waiting(place: Place) -> None:
         waits.append(time.monotonic() - start)
     thread.join()
     assert len(waits) > 20
-    assert sorted(waits)[len(waits) // 2] < 0.01
+    assert sorted(waits)[len(waits) // 2] < (time.monotonic() - began) / 20
 
 
 def test_many_programs_at_once(place: Place) -> None:
@@ -363,14 +364,15 @@ def test_killed_it_answers_and_can_be_cleared(place: Place) -> None:
     (merged / "new").write_bytes(NEW)
     assert place.mounted is not None
     os.kill(place.mounted.pid, signal.SIGKILL)
-    end = time.monotonic() + 5
-    while time.monotonic() < end:
+
+    def cut_off() -> bool:
         try:
             os.stat(merged / "asked only now")
         except OSError as error:
-            if error.errno == errno.ENOTCONN:
-                break
-        time.sleep(0.01)
+            return error.errno == errno.ENOTCONN
+        return False
+
+    until(cut_off)
     with pytest.raises(OSError, match="Transport endpoint is not connected"):
         os.listdir(merged)
     place.mounted = None
@@ -384,19 +386,16 @@ def test_told_to_end_it_unmounts(place: Place, number: signal.Signals) -> None:
     merged = place.mount()
     assert place.mounted is not None
     os.kill(place.mounted.pid, number)
-    end = time.monotonic() + 5
-    while find_mount(merged) is not None and time.monotonic() < end:
-        time.sleep(0.01)
-    assert find_mount(merged) is None
+    until(lambda: find_mount(merged) is None)
     place.mounted = None
 
 
 def test_memory_stays_within_bounds(place: Place) -> None:
     for number in range(60):
         (place.lower / f"d{number}").mkdir()
-        for name in range(250):
+        for name in range(100):
             (place.lower / f"d{number}" / f"n{name}").touch()
-    merged = place.mount(nodes=1500)
+    merged = place.mount(nodes=600)
     assert place.mounted is not None
     kernel = tuple(map(int, os.uname().release.split(".")[:2]))
     if kernel < (6, 18):
@@ -404,10 +403,12 @@ def test_memory_stays_within_bounds(place: Place) -> None:
     for number in range(60):
         for entry in os.scandir(merged / f"d{number}"):
             entry.stat(follow_symlinks=False)
-    time.sleep(0.2)
-    given = sum(int(line.split("count=")[1].split()[0]) for line in place.asked("BATCH_FORGET"))
-    given += len(place.asked("FORGET node")) - len(place.asked("BATCH_FORGET node"))
-    assert given > 10_000, "the kernel was asked to let go of what it had looked up, and did"
+
+    def given() -> int:
+        batches = sum(int(line.split("count=")[1].split()[0]) for line in place.asked("BATCH_FORGET"))
+        return batches + len(place.asked("FORGET node")) - len(place.asked("BATCH_FORGET node"))
+
+    until(lambda: given() > 4000)  # the kernel was asked to let go of what it had looked up, and does
     assert (merged / "d0" / "n0").exists()
 
 

@@ -26,7 +26,7 @@ def said(engine: Engine, *words: str, stdin: bytes = b"") -> tuple[int, str]:
     text = done.stdout.decode() + done.stderr.decode()
     text = re.sub(r"sha256:[0-9a-f]{64}|\b[0-9a-f]{64}\b", "ID", text)
     text = re.sub(r"\b[0-9a-f]{12}\b", "SHORT", text)
-    text = re.sub(r"\d+ seconds? ago|Less than a second ago|About a minute ago", "AGO", text)
+    text = re.sub(r"\d+ (?:second|minute)s? ago|Less than a second ago|About a minute ago", "AGO", text)
     text = re.sub(r"invalid filter", "Invalid filter", text)
     text = re.sub(r"[ \t]+", " ", text).strip()
     if words[0] == "images":  # the command goes through the repositories of one image in any order

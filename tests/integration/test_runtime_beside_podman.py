@@ -170,6 +170,10 @@ def test_many_at_once(rootfs: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root")
     ours(rootfs, "true")
+    began = time.monotonic()
+    for _ in range(5):
+        ours(rootfs, "true")
+    alone = (time.monotonic() - began) / 5
     codes: list[int] = []
     threads = [threading.Thread(target=lambda: codes.append(ours(rootfs, "true").code)) for _ in range(20)]
     began = time.monotonic()
@@ -178,4 +182,4 @@ def test_many_at_once(rootfs: Path) -> None:
     for thread in threads:
         thread.join()
     assert codes == [0] * 20
-    assert time.monotonic() - began < 10  # it takes half a second where nothing else runs
+    assert time.monotonic() - began < 60 * alone  # and about half as long as one after another

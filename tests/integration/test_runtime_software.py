@@ -33,6 +33,7 @@ from sim.runtime import (
     read_log,
     write_etc_files,
 )
+from tests.patience import PATIENCE
 
 pexpect = pytest.importorskip("pexpect")
 
@@ -88,7 +89,7 @@ def test_what_a_container_does_is_recorded(merged: Path, tmp_path: Path) -> None
     assert sh(merged, "echo more >> /etc/passwd; rm /etc/group; tail -n 1 /etc/passwd") == "more\n"
     assert sorted(os.listdir(tmp_path / "upper/etc")) == ["group", "passwd"]
     assert (tmp_path / "layer/etc/group").exists()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while True:
         with Journal(tmp_path / "journal.db") as journal:
             effects = {(op.path, str(effect.kind)) for op in journal.operations() for effect in op.effects}
@@ -107,7 +108,7 @@ def test_a_shell_session_on_a_terminal(merged: Path) -> None:
                            hostname="box", env=("PS1=ready> ",), mounts=(Bind(Path("/usr"), "/usr", read_only=True),))
         sys.exit(Process(spec).run().code)
     """
-    child = pexpect.spawn(sys.executable, ["-c", textwrap.dedent(code)], dimensions=(30, 91), timeout=20)
+    child = pexpect.spawn(sys.executable, ["-c", textwrap.dedent(code)], dimensions=(30, 91), timeout=PATIENCE)
     try:
         child.expect_exact("ready> ")
         child.sendline("stty size; hostname")
@@ -115,11 +116,11 @@ def test_a_shell_session_on_a_terminal(merged: Path) -> None:
         child.expect_exact("box")
         child.expect_exact("ready> ")
         child.setwinsize(44, 111)
-        time.sleep(0.2)
-        child.sendline("stty size")
-        child.expect_exact("44 111")
-        child.sendline("sleep 1000")
-        time.sleep(0.2)
+        child.sendline("until stty size | grep '44 111'; do sleep 0.05; done")
+        child.expect("44 111\r")
+        # Of a process of its own: what comes while the shell makes one is lost.
+        child.sendline("sh -c 'echo begin\"\"s; exec sleep 1000'")
+        child.expect("begins\r")
         child.sendintr()  # goes to the container's foreground process, not to ours
         child.expect_exact("ready> ")
         child.sendline("echo code $?")
@@ -189,7 +190,7 @@ def test_a_web_server_over_the_bridge(merged: Path, tmp_path: Path) -> None:
 
 
 def fetch(address: str) -> bytes:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             with urllib.request.urlopen(address, timeout=5) as answer:
