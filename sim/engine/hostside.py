@@ -20,6 +20,7 @@ from sim.engine.addresses import automatic_pool, host_routes
 from sim.engine.endpoints import Endpoint
 from sim.engine.errors import ForbiddenError
 from sim.engine.networkrules import BRIDGE_NAME, MTU
+from sim.engine.portspecs import split_port
 from sim.runtime import (
     Bridge,
     ContainerError,
@@ -29,6 +30,7 @@ from sim.runtime import (
     stop_resolver,
     write_names,
 )
+from sim.runtime.firewall import Opening, Parting, part
 from sim.runtime.netlink import find_link, links
 from sim.runtime.resolver import Client
 
@@ -116,7 +118,33 @@ class HostSide:
     def _bridge(self, network: Network) -> Bridge:
         pool = network.pools[0]
         masquerade = network.options.get(_MASQUERADE, "true").lower() not in ("false", "0")
-        return Bridge(network.bridge, pool.subnet, pool.bridge_address, network.internal, masquerade, mtu_of(network))
+        return Bridge(
+            network.bridge,
+            pool.subnet,
+            pool.bridge_address,
+            network.internal,
+            masquerade,
+            mtu_of(network),
+            self._parting(network) if network.parted else None,
+        )
+
+    def _parting(self, network: Network) -> Parting:
+        """Return who is on a network, and what they may reach: what those offer that they are linked to."""
+        openings: dict[Opening, None] = {}
+        there = network.endpoints
+        for container, endpoint in there.items():
+            offered = self._networks.offered(container) if network.predefined else {}
+            for other, ports in offered.items():
+                if other in there:
+                    for number, protocol in map(split_port, ports):
+                        openings[Opening(endpoint.ip, there[other].ip, protocol, number)] = None
+        return Parting(tuple(sorted({endpoint.mac for endpoint in there.values()})), tuple(openings))
+
+    def _part(self, network: Network) -> None:
+        """Let a network's rules know who is on it now, where they keep one container from another."""
+        if network.parted and network.bridge:
+            for warning in part(network.bridge, network.pools[0].subnet, self._parting(network)):
+                _log.warning("%s", warning)
 
     def take_down(self, network: Network) -> Network:
         """Take away the host's side of a network that nobody is on; return the network as it is then."""
@@ -159,13 +187,14 @@ class HostSide:
         return found
 
     def names_changed(self, network: Network, gone: str = "") -> None:
-        """Let name servers know who is on a network now: its own, and those of networks that it shares containers with.
+        """Let rules and name servers know who is on a network now: its own, and those of networks with its containers.
 
         Parameters
         ----------
         gone
             A container that is not on it any more.
         """
+        self._part(network)
         containers = [*network.endpoints, *([gone] if gone else [])]
         shared = {other.id: other for container in containers for other in self._networks.with_container(container)}
         for each in {**shared, network.id: network}.values():

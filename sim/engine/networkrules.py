@@ -22,7 +22,7 @@ from sim.engine.errors import (
 )
 from sim.engine.filters import Filters
 
-__all__ = ["BRIDGE_NAME", "MTU", "PREDEFINED", "Network", "NetworkRequest", "check_request", "matches"]
+__all__ = ["BRIDGE_NAME", "ICC", "MTU", "PREDEFINED", "Network", "NetworkRequest", "check_request", "matches"]
 
 #: Name -> driver of those that are always there.
 PREDEFINED = {"bridge": "bridge", "host": "host", "none": "null"}
@@ -32,7 +32,10 @@ BRIDGE_NAME = "com.docker.network.bridge.name"
 
 #: The option that says how large packets may be.
 MTU = "com.docker.network.driver.mtu"
-_ICC = "com.docker.network.bridge.enable_icc"
+
+#: The option that says whether containers on a network reach each other.
+ICC = "com.docker.network.bridge.enable_icc"
+_TRUE, _FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
 
 
 class Network(msgspec.Struct, frozen=True):
@@ -63,6 +66,11 @@ class Network(msgspec.Struct, frozen=True):
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     bridge: str = ""
     endpoints: dict[str, Endpoint] = msgspec.field(default_factory=dict)
+
+    @property
+    def parted(self) -> bool:
+        """Whether containers on it do not reach each other."""
+        return self.options.get(ICC, "true") in _FALSE
 
     @property
     def predefined(self) -> bool:
@@ -126,8 +134,10 @@ def check_request(wish: NetworkRequest) -> None:
         raise NotImplementedHereError("networks that hold a configuration only are not made here")
     if (mtu := wish.options.get(MTU)) is not None and not mtu.isdecimal():
         raise BadParameterError(f'failed to parse {MTU} value: {mtu} (strconv.Atoi: parsing "{mtu}": invalid syntax)')
-    if wish.options.get(_ICC, "true").lower() in ("false", "0"):
-        raise NotImplementedHereError(f"containers of a network reach each other here: leave out {_ICC}")
+    if (word := wish.options.get(ICC, "true")) not in _TRUE + _FALSE:
+        raise BadParameterError(
+            f'failed to parse {ICC} value: {word} (strconv.ParseBool: parsing "{word}": invalid syntax)'
+        )
     bridge = wish.options.get(BRIDGE_NAME, "")
     if len(bridge) > 15 or "/" in bridge or bridge.strip() != bridge:
         raise BadParameterError(f"invalid bridge name {bridge!r}: an interface's name has at most 15 characters")

@@ -18,7 +18,8 @@ from sim.engine.attachments import Attachments
 from sim.engine.endpoints import Attachment
 from sim.engine.errors import BadParameterError, ConflictError, EngineError, ForbiddenError, NotFoundError
 from sim.engine.filters import Filters
-from sim.engine.networkrules import BRIDGE_NAME, PREDEFINED, Network, NetworkRequest, check_request, matches
+from sim.engine.links import links_of
+from sim.engine.networkrules import BRIDGE_NAME, ICC, PREDEFINED, Network, NetworkRequest, check_request, matches
 from sim.images.documents import nanoseconds, now
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class Networks:
         for name, driver in PREDEFINED.items():
             if not any(network.name == name for network in self._networks.values()):
                 self.keep(self._predefined(name, driver))
+        default = next(network for network in self._networks.values() if network.name == "bridge")
+        options = {**default.options, ICC: str(engine.settings.icc).lower()}
+        if options != default.options:
+            self.keep(msgspec.structs.replace(default, options=options))
         self._attachments = Attachments(engine, self)
 
     def _predefined(self, name: str, driver: str) -> Network:
@@ -52,7 +57,7 @@ class Networks:
             pools = (automatic_pool(self.subnets()),)
             options = {
                 "com.docker.network.bridge.default_bridge": "true",
-                "com.docker.network.bridge.enable_icc": "true",
+                ICC: "true",
                 "com.docker.network.bridge.enable_ip_masquerade": "true",
                 "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
                 BRIDGE_NAME: "layerlab0",
@@ -244,6 +249,20 @@ class Networks:
     ) -> Attachment:
         """Put a container that is about to start on a network; see `Attachments.attach`."""
         return self._attachments.attach(container, network, wish or {}, name=name, hostname=hostname, servers=servers)
+
+    def offered(self, container: str) -> dict[str, list[str]]:
+        """Return whom a container on the default network is linked to, by ID, and which ports each of them offers."""
+        try:
+            links = links_of(self._engine.containers, self._engine.containers.get(container).record)
+        except NotFoundError:
+            return {}  # it is just going
+        return {
+            link.container.id: [
+                *(link.container.record.config.exposed_ports or {}),
+                *link.container.record.ports,
+            ]
+            for link in links
+        }
 
     def attachments(self, container: str) -> list[Attachment]:
         """Return what a container has now on each of its networks."""

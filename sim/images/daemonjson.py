@@ -44,6 +44,8 @@ class DaemonSettings:
         How containers' output is kept, if the container does not say.
     live_restore
         Whether containers go on when the daemon stops.
+    icc
+        Whether containers on the default network reach each other.
     group
         Whose members may use unix sockets.
     pidfile
@@ -65,6 +67,7 @@ class DaemonSettings:
     log_driver: str | None = None
     log_opts: Mapping[str, str] = field(default_factory=dict)
     live_restore: bool = False
+    icc: bool = True
     group: str | None = None
     pidfile: str | None = None
     tls: bool = False
@@ -154,6 +157,7 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "log-driver": _one_of("json-file", "local", "none"),
     "log-opts": _options,
     "live-restore": _truth,
+    "icc": _truth,
     "group": _text,
     "pidfile": _text,
     "tls": _truth,

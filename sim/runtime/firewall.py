@@ -15,11 +15,12 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from sim.runtime.errors import ContainerError, UnsupportedError
 from sim.runtime.spec import Port
 
-__all__ = ["guard", "publish", "tables", "unguard", "unpublish"]
+__all__ = ["Opening", "Parting", "guard", "part", "publish", "tables", "unguard", "unpublish"]
 
 #: What nft says when somebody else has changed rules meanwhile, and how often to try then.
 _PASSING, _ATTEMPTS = ("Resource busy", "Interrupted system call", "temporarily unavailable"), 5
@@ -28,6 +29,46 @@ _BRIDGES, _PORTS = "layerlab_", "layerlab_ports_"
 
 #: Where others let users put rules of their own, and where rules go otherwise.
 _USERS, _FORWARD = "DOCKER-USER", "FORWARD"
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What one container may reach of another on a bridge whose containers do not reach each other.
+
+    Attributes
+    ----------
+    source, target
+        The two containers' addresses.
+    protocol, port
+        What of the target.
+    """
+
+    source: str
+    target: str
+    protocol: str
+    port: int
+
+    def rules(self) -> tuple[str, str]:
+        """Return the rules: for what is sent there, and for what comes back."""
+        there = f"ip saddr {self.source} ip daddr {self.target} {self.protocol} dport {self.port} accept;"
+        back = f"ip saddr {self.target} ip daddr {self.source} {self.protocol} sport {self.port} accept;"
+        return there, back
+
+
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """Who on a bridge is kept from the others.
+
+    Attributes
+    ----------
+    hardware
+        The hardware addresses of the containers.
+    openings
+        What they may reach of each other all the same.
+    """
+
+    hardware: tuple[str, ...] = ()
+    openings: tuple[Opening, ...] = ()
 
 
 def _table(bridge: str) -> str:
@@ -63,10 +104,39 @@ def guard(bridge: str, subnet: str, *, internal: bool, masquerade: bool) -> tupl
     return ()
 
 
-def unguard(bridge: str) -> None:
-    """Remove a bridge's rules; where there are none that is no error."""
-    with contextlib.suppress(ContainerError):
-        _nft(f"add table inet {_table(bridge)}\ndelete table inet {_table(bridge)}\n")
+def part(bridge: str, subnet: str, parting: Parting) -> tuple[str, ...]:
+    """Let containers on a bridge reach each other only where there are openings; return warnings.
+
+    What goes from one port of a bridge to another is not routed, so this is a table of the bridge family's. Not every
+    kernel knows there which bridge it is, so who is meant is told by the hardware address, without which nobody takes
+    it, and what is for all by the subnet. As with Docker, addresses are still found out (ARP).
+    """
+    opened = "\n".join(rule for each in parting.openings for rule in each.rules())
+    single = f"ether daddr {{ {', '.join(parting.hardware)} }} ether type {{ ip, ip6 }} drop;"
+    rules = f"""
+        add table bridge {_table(bridge)}
+        delete table bridge {_table(bridge)}
+        table bridge {_table(bridge)} {{
+            chain forward {{
+                type filter hook forward priority filter; policy accept;
+                {opened}
+                {single if parting.hardware else ""}
+                ip saddr {subnet} ip daddr {{ {subnet}, 224.0.0.0/4, 255.255.255.255 }} drop;
+            }}
+        }}
+    """
+    try:
+        _nft(rules)
+    except (ContainerError, UnsupportedError) as error:
+        return (f"{error}: containers of {bridge} reach each other",)
+    return ()
+
+
+def unguard(bridge: str, *, parted: bool = True) -> None:
+    """Remove a bridge's rules; where there are none that is no error. `parted` is whether `part` was asked for."""
+    for family in ("inet", *(("bridge",) if parted else ())):
+        with contextlib.suppress(ContainerError):
+            _nft(f"add table {family} {_table(bridge)}\ndelete table {family} {_table(bridge)}\n")
     with contextlib.suppress(ContainerError):
         _shut_out(bridge)
 

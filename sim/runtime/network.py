@@ -42,6 +42,8 @@ class Bridge:
         Whether what they send beyond it has the host's address.
     mtu
         Bytes of the largest packet; 0 leaves it to the kernel.
+    parting
+        Which containers are kept from each other; None for none.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Bridge:
     internal: bool = False
     masquerade: bool = True
     mtu: int = 0
+    parting: firewall.Parting | None = None
 
 
 def free_subnet(used: Iterable[str] = ()) -> str:
@@ -132,7 +135,10 @@ def create_bridge(bridge: Bridge) -> tuple[str, ...]:
         netlink.set_link(bridge.name, mtu=bridge.mtu)
         if not bridge.internal:
             _forwarding()
-        return firewall.guard(bridge.name, bridge.subnet, internal=bridge.internal, masquerade=bridge.masquerade)
+        parted = firewall.part(bridge.name, bridge.subnet, bridge.parting) if bridge.parting is not None else ()
+        return parted + firewall.guard(
+            bridge.name, bridge.subnet, internal=bridge.internal, masquerade=bridge.masquerade
+        )
     except BaseException:
         if made:
             delete_bridge(bridge)
@@ -142,7 +148,7 @@ def create_bridge(bridge: Bridge) -> tuple[str, ...]:
 def delete_bridge(bridge: Bridge) -> None:
     """Remove a bridge and its rules; one that is not there is no error."""
     netlink.delete_link(bridge.name)
-    firewall.unguard(bridge.name)
+    firewall.unguard(bridge.name, parted=bridge.parting is not None)
 
 
 def _forwarding() -> None:

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,6 +182,58 @@ def test_a_pool_that_overlaps_a_route_of_the_host_is_not_taken(new_daemon: Calla
     assert one.output("network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", "bridge") == "172.20.0.0/16"
     one.output("network", "create", "next")
     assert one.output("network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", "next") == "172.21.0.0/16"
+
+
+_ICC = "com.docker.network.bridge.enable_icc"
+
+
+def reaches(box: Daemon, name: str, address: str, port: int) -> bool:
+    """Tell whether something in a container gets an answer from another's port."""
+    done = box.docker("exec", name, "nc", "-w", "1", address, str(port))
+    return done.stdout == b"answer\n"
+
+
+def serving(box: Daemon, name: str, *words: str) -> str:
+    """Start a container that answers on the ports 80 and 81; return its address."""
+    run(box, name, *words, command="for p in 80 81; do while :; do echo answer | nc -l -p $p; done & done; wait")
+    return box.output("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name)
+
+
+def test_containers_of_a_parted_network_reach_the_host_only(box: Daemon, reference_engine: ReferenceEngine) -> None:
+    shown = []
+    for engine in (box, reference_engine):
+        assert engine.docker("network", "create", "-o", f"{_ICC}=false", "parted").returncode == 0
+        shown.append(engine.docker("network", "inspect", "-f", "{{.Options}}", "parted").stdout)
+        done = engine.docker("network", "create", "-o", f"{_ICC}=maybe", "other")
+        shown.append(done.stderr)
+    reference_engine.docker("network", "rm", "parted")
+    assert shown[:2] == shown[2:]
+    address = serving(box, "server", "--network", "parted")
+    run(box, "asks", "--network", "parted")
+    assert reaches(box, "server", "127.0.0.1", 80)
+    assert not reaches(box, "asks", address, 80)
+    assert box.docker("exec", "asks", "ping", "-c", "1", "-W", "1", address).returncode != 0
+    gateway = box.output("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "parted")
+    assert "1 packets received" in box.output("exec", "asks", "ping", "-c", "1", gateway)
+    assert address in box.output("exec", "asks", "nslookup", "server")
+    with socket.create_connection((address, 80), 5) as connection:  # the host does
+        assert connection.recv(16) == b"answer\n"
+    box.output("rm", "-f", "server", "asks")
+
+
+def test_links_open_what_is_exposed_on_a_parted_default_network(new_daemon: Callable[..., Daemon]) -> None:
+    box = new_daemon("--icc", "false")
+    box.busybox("bb:1")
+    assert box.output("network", "inspect", "-f", f'{{{{index .Options "{_ICC}"}}}}', "bridge") == "false"
+    address = serving(box, "server", "--expose", "80")
+    run(box, "linked", "--link", "server")
+    run(box, "stranger")
+    assert reaches(box, "linked", address, 80)
+    assert not reaches(box, "linked", address, 81)
+    assert not reaches(box, "stranger", address, 80)
+    box.output("rm", "-f", "stranger")
+    assert reaches(box, "linked", address, 80)
+    box.output("rm", "-f", "server", "linked")
 
 
 # -- volumes
