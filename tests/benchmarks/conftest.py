@@ -111,13 +111,18 @@ class Bench:
         self.work.run(self.session, self.spot)
 
     def done(self) -> None:
-        session, self.session = self.session, None
-        if session is None:
-            return
+        """Look whether the round did its work, and end it."""
         try:
-            self.work.check(session, self.spot)
-            self.work.undo(session, self.spot)
+            if self.session is not None:
+                self.work.check(self.session, self.spot)
+                self.work.undo(self.session, self.spot)
         finally:
+            self.end()
+
+    def end(self) -> None:
+        """Take away what a round has mounted, whether it did its work or not."""
+        session, self.session = self.session, None
+        if session is not None:
             session.close()
             places.clear(session.layout.merged.parent)
 
@@ -134,6 +139,6 @@ def bench(request: pytest.FixtureRequest, entered: tuple[Workload, Case, Driver]
         try:
             yield made
         finally:
-            made.done()
+            made.end()
     assert places.mounts_below(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
