@@ -195,9 +195,13 @@ def compare(one: Side, other: Side) -> list[str]:
 def _compare(one: Side, other: Side) -> list[str]:
     found: list[str] = []
     lines = session()
-    with ThreadPoolExecutor(1) as pool:  # the two have nothing in common, so they go at the same time
-        later = pool.submit(lambda: [other.run(line) for line in lines])
-        results = [*zip(lines, [one.run(line) for line in lines], later.result(), strict=True)]
+    aside = [line.removeprefix("& ") for line in lines if line.startswith("& ")]
+    lines = [line for line in lines if not line.startswith("& ")]
+    with ThreadPoolExecutor(1 + len(aside)) as pool:  # the two have nothing in common, so they go at the same time
+        waiting = [pool.submit(one.run, line) for line in aside]
+        later = pool.submit(lambda: [other.run(line) for line in [*lines, *aside]])
+        first = [*(one.run(line) for line in lines), *(each.result() for each in waiting)]
+        results = [*zip([*lines, *aside], first, later.result(), strict=True)]
     for line, expected, got in results:
         if line in KNOWN:
             expected, got = (int(expected[0] > 0), []), (int(got[0] > 0), [])

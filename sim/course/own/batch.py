@@ -25,7 +25,7 @@ from pathlib import Path
 from sim.course.errors import CourseError
 from sim.course.own.grader import Graded, Report, text
 from sim.course.own.levels import LEVELS, POINTS
-from sim.course.own.submission import ANSWER
+from sim.course.own.submission import ANSWER, MOUNTING
 from sim.course.texts import Language
 from sim.runtime import (
     Bind,
@@ -50,12 +50,13 @@ _ROOT = Path(__file__).resolve().parents[3]
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one submission may use: bytes of memory, processes, bytes of disk, seconds; seconds for one call."""
+    """What one submission may use: bytes of memory, processes, bytes of disk, seconds; seconds for one mount and one call."""
 
     memory: int = 512 << 20
     pids: int = 128
     disk: int = 64 << 20
     seconds: int = 300
+    mounting: float = 10.0
     answer: float = 4.0
 
 
@@ -207,6 +208,7 @@ def _sandbox(
             "HOME=/layerlab-results",
             "LC_ALL=C.UTF-8",
             "PYTHONDONTWRITEBYTECODE=1",
+            f"{MOUNTING}={bounds.mounting}",
             f"{ANSWER}={bounds.answer}",
         ),
         cwd="/layerlab-work",

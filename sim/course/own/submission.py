@@ -48,9 +48,10 @@ _PLACEHOLDERS = ("LOWER", "UPPER", "WORK", "MNT")
 #: Processes of one mount at which it counts as forking without end.
 MOST_PROCESSES = 40
 
-_MOUNT_SECONDS = 10.0
-#: How long a call may take is said by this variable, in seconds.
+#: How long a mount and a call may take is said by these variables, in seconds.
+MOUNTING = "LAYERLAB_GRADE_MOUNTING"
 ANSWER = "LAYERLAB_GRADE_ANSWER"
+_MOUNT_SECONDS = 10.0
 _CALL_SECONDS = 4.0
 _UNMOUNT_SECONDS = 5.0
 _MNT_DETACH = 2
@@ -131,7 +132,8 @@ class Submission:
                 raise StoppedError(f"the command cannot be run: {self.words[0]}: {error.strerror}") from None
             except subprocess.SubprocessError:
                 raise CourseError("no wall can be made around the submission here") from None
-        end = time.monotonic() + _MOUNT_SECONDS
+        patience = float(os.environ.get(MOUNTING) or _MOUNT_SECONDS)
+        end = time.monotonic() + patience
         while not self._mounted():
             code = self._process.poll()
             if code and code < 0:
@@ -142,7 +144,7 @@ class Submission:
                 raise StoppedError(f"the command ended and mounted nothing{self._said()}")
             self._watch()
             if time.monotonic() > end:
-                raise StoppedError(f"nothing was mounted within {_MOUNT_SECONDS:.0f} seconds{self._said()}")
+                raise StoppedError(f"nothing was mounted within {patience:g} seconds{self._said()}")
             time.sleep(0.01)
 
     def _mounted(self) -> bool:

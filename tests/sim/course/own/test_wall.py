@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,10 +41,10 @@ good = [{**good, 'name': f'test_{n}'} for n in range(20)]
 if os.fork() == 0:
     os.setsid()
     os.environ.clear()
-    end = time.monotonic() + 20
     os.execve(sys.executable, [sys.executable, '-c', '''
-import glob, os, sys
+import glob, os, sys, time
 while True:
+    time.sleep(0.05)  # there is one more of these for each test
     for top in ("", "/proc/[0-9]*/root"):
         for name in glob.glob(top + "/layerlab-results/*/results.json"):
             try: open(name, "w").write(sys.argv[1])
@@ -91,9 +92,8 @@ raise SystemExit(f'reached: {seen}')
 def test_a_submission_that_goes_for_its_judge_gets_nothing(what: str, tmp_path: Path) -> None:
     submission = tmp_path / "union.py"
     submission.write_text(HEAD + OTHERS + ATTACKS[what])
-    report, _ = grade_one(
-        submission, [sys.executable, "SUBMISSION", "LOWER", "UPPER", "WORK", "MNT"], levels=[LEVEL], bounds=BOUNDS
-    )
+    command = [sys.executable, "SUBMISSION", "LOWER", "UPPER", "WORK", "MNT"]
+    report, _ = grade_one(submission, command, levels=[LEVEL], bounds=replace(BOUNDS, mounting=2.5))
     assert report.points == 0
     assert report.tests, report.stopped  # the judge lived, and says what it found
     assert not any(test.passed for test in report.tests)
