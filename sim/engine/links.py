@@ -8,8 +8,9 @@ Functions only; any thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sim.engine.errors import BadParameterError, ConflictError, NotFoundError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from sim.engine.containers import Containers
     from sim.engine.model import Record
 
-__all__ = ["Link", "link_names", "links_of", "resolved_links", "without_link"]
+__all__ = ["Link", "link_names", "links_of", "renew_hosts", "resolved_links", "without_link"]
 
 _DEFAULT = ("", "default", "bridge")
 #: Variables that say nothing about what a container offers.
@@ -124,6 +125,25 @@ def links_of(owner: Containers, record: Record, *, running: bool = False) -> lis
             raise ConflictError(f"Cannot link to a non running container: /{other.name} AS /{record.name}/{alias}")
         found.append(Link(other, record.name, alias.rpartition("/")[2] or other.name))
     return found
+
+
+def renew_hosts(path: Path, links: Iterable[Link]) -> None:
+    """Give the lines of a file of hosts that tell of links the addresses of now; all others stay as they are.
+
+    One that was written while the other container did not run has no such line yet, and gets it. The file is written in
+    its place, since it is mounted.
+    """
+    addresses = {link.host_names: link.address for link in links if link.address}
+    before = path.read_text(errors="surrogateescape")
+    lines = []
+    for line in before.split("\n"):
+        _, tab, names = line.partition("\t")
+        lines.append(f"{addresses.pop(names)}\t{names}" if tab and names in addresses else line)
+    after = "\n".join(lines) + "".join(f"{address}\t{names}\n" for names, address in addresses.items())
+    if after != before:
+        with open(path, "r+", errors="surrogateescape") as file:
+            file.write(after)
+            file.truncate()
 
 
 def link_names(owner: Containers) -> dict[str, list[str]]:

@@ -22,7 +22,7 @@ from sim.engine.creating import has_user_network
 from sim.engine.endpoints import Attachment
 from sim.engine.errors import BadParameterError, ConflictError, EngineError, NotFoundError, NotModifiedError
 from sim.engine.health import HealthCheck
-from sim.engine.links import links_of
+from sim.engine.links import links_of, renew_hosts
 from sim.engine.model import Record
 from sim.engine.mounting import Mounting
 from sim.engine.portspecs import shown_ports
@@ -122,6 +122,17 @@ class Starting:
         self.follow(container, shim)
         container.told()
         self._owner.tell(container, "start")
+        self._tell_linked(container)
+
+    def _tell_linked(self, container: Container) -> None:
+        """Let those that have a link to a container know its address, which may be another than before."""
+        for other in self._owner.all():
+            if other is container or not other.state.running or not other.record.host_config.links:
+                continue
+            links = [link for link in links_of(self._owner, other.record) if link.container is container]
+            if links:
+                with contextlib.suppress(OSError):  # it is just being removed
+                    renew_hosts(self._owner.rootfs.directory(other.id) / "hosts", links)
 
     @staticmethod
     def _worded(error: Exception) -> Exception:
@@ -239,8 +250,11 @@ class Starting:
             found.append(attachment)
         return found
 
-    def _etc(self, record: Record, attachments: list[Attachment]) -> tuple[Bind, ...]:
-        """Write the container's files of /etc, or take those of the container whose network it joins."""
+    def _etc(self, record: Record, attachments: list[Attachment], *, starts: bool = True) -> tuple[Bind, ...]:
+        """Write the container's files of /etc, or take those of the container whose network it joins.
+
+        `starts` is whether it is about to start: then those that it is linked to must run.
+        """
         directory = self._owner.rootfs.directory(record.id)
         joined = joined_container(record.host_config.network_mode)
         if joined:
@@ -259,13 +273,13 @@ class Starting:
         for entry in record.host_config.extra_hosts or ():
             name, _, address = entry.partition(":")
             hosts.append((gateway or "127.0.0.1" if address == "host-gateway" else address.strip("[]"), name))
-        links = links_of(self._owner, record, running=True)
+        links = links_of(self._owner, record, running=starts)
         hosts += [(link.address, link.host_names) for link in links if link.address]
         return write_etc_files(record, directory, attachments, hosts)
 
     def renew_files(self, record: Record) -> None:
         """Let a running container's files of /etc tell of the networks that it is on now."""
-        self._etc(record, self._engine.networks.attachments(record.id))
+        self._etc(record, self._engine.networks.attachments(record.id), starts=False)
 
     def follow(self, container: Container, shim: Shim) -> None:
         """Learn of a running container's end, and of its health."""

@@ -75,3 +75,23 @@ def test_a_link_to_a_container_that_is_gone_is_none(linked: Daemon) -> None:
     linked.output("rm", "-f", "disk")
     assert linked.output("inspect", "-f", "{{json .HostConfig.Links}}", "page") == "null"
     assert linked.output("restart", "-t", "0", "page") == "page"
+
+
+def test_a_linked_containers_new_address_is_told(linked: Daemon) -> None:
+    before = address(linked, "disk")
+    linked.output("stop", "-t", "0", "disk")
+    linked.output("run", "-d", "--name", "other", "bb:1", "sleep", "1000")  # takes its address
+    linked.output("network", "create", "lan")
+    linked.output("network", "connect", "lan", "page")  # which writes the file, though the other does not run
+    linked.output("network", "disconnect", "lan", "page")
+    linked.output("exec", "page", "sh", "-c", "echo 10.1.2.3 mine >> /etc/hosts")
+    linked.output("start", "disk")
+    after = address(linked, "disk")
+    known = linked.output("exec", "page", "cat", "/etc/hosts").splitlines()
+    short = linked.output("ps", "-q", "-f", "name=disk")
+    assert after != before
+    assert [line for line in known if "my-store" in line] == [f"{after}\tmy-store {short} disk"]
+    assert "10.1.2.3 mine" in known
+    linked.output("restart", "-t", "0", "disk")
+    known = linked.output("exec", "page", "cat", "/etc/hosts").splitlines()
+    assert len([line for line in known if "my-store" in line]) == 1
