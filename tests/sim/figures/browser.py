@@ -19,7 +19,7 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-def shown(tmp_path: Path, page: str, where: str = "", script: str = "") -> str:
+def shown(tmp_path: Path, page: str, where: str = "", script: str = "", dark: bool = False) -> str:
     """Return the elements of a page as Chromium shows it, without its script.
 
     Parameters
@@ -32,6 +32,8 @@ def shown(tmp_path: Path, page: str, where: str = "", script: str = "") -> str:
         What comes after the #.
     script
         Run after the page's own, as a person's hands would.
+    dark
+        Whether the person prefers dark pages.
     """
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
@@ -39,6 +41,7 @@ def shown(tmp_path: Path, page: str, where: str = "", script: str = "") -> str:
     file = tmp_path / "page.html"
     file.write_text(page.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
     command = [browser, *_OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    command.append(f"--blink-settings=preferredColorScheme={0 if dark else 1}")
     done = subprocess.run([*command, f"{file.as_uri()}#{quote(where)}"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return html.unescape(re.sub(r"<(script|style).*?</\1>", "", done.stdout, flags=re.S))
