@@ -3,9 +3,9 @@
 Decided here and only here: how a process is started without forking the caller, which may have many threads, and
 without starting an interpreter, which takes longer than all the rest. The caller starts one zygote and keeps a socket
 to it; a byte and a descriptor on that socket make the zygote fork; the fork serves the channel that the descriptor
-is. The byte says what the fork is for: before the first one that serves a mount, the zygote loads what that takes. The
-zygote ends when the caller does. One that is killed takes with it what it had not forked yet: that is asked of the next
-(`ask`).
+is. The byte says what the fork is for: before the first one that serves a mount, the zygote loads what that takes.
+While nobody asks it forks one ahead, so that who asks next need not wait for that. The zygote ends when the caller
+does. One that is killed takes with it what it had not forked yet: that is asked of the next (`ask`).
 
 It runs from a copy of the interpreter that nothing can write to, so that a container that reaches its own
 /proc/self/exe finds that copy, not the host's interpreter (CVE-2019-5736).
@@ -26,6 +26,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ from sim.runtime.channel import Channel, pair
 from sim.runtime.errors import ContainerError
 
 __all__ = ["Zygote", "ask", "end_zygote", "main", "start_zygote", "zygote"]
+
+#: Seconds in which nobody asks, after which one is forked ahead: while many ask, that would only be in their way.
+_CALM = 0.005
 
 #: What a fork may be for, and the byte that says so; the last one only has the zygote get ready for mounts.
 _PURPOSES = {"shim": b"f", "mount": b"m", "prepare": b"p"}
@@ -242,7 +246,10 @@ def main(number: int) -> None:
     gc.disable()
     _settle()
     ready = False
+    ahead: socket.socket | None = None
     while True:
+        if ahead is None and not select.select([connection], [], [], _CALM)[0]:
+            ahead = _fork(connection, serve)
         data, extra, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
         if not data:
             return
@@ -250,14 +257,39 @@ def main(number: int) -> None:
         if data != _PURPOSES["shim"] and not ready:
             _get_ready_for_mounts()
             ready = True
-        if data != _PURPOSES["prepare"] and os.fork() == 0:
-            connection.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            ahead = None  # which ends then: it has not what was just loaded
+        if data != _PURPOSES["prepare"]:
             try:
-                serve(Channel(socket.socket(fileno=descriptor)))
-            finally:
-                os._exit(0)
+                _hand_over(ahead or _fork(connection, serve), descriptor)
+            except OSError:  # somebody has killed it
+                _hand_over(_fork(connection, serve), descriptor)
+            ahead = None
         os.close(descriptor)
+
+
+def _fork(connection: socket.socket, serve: Callable[[Channel], None]) -> socket.socket:
+    """Fork a process that waits for a channel to serve; return the socket on which it gets that."""
+    ours, theirs = socket.socketpair()
+    if os.fork():
+        theirs.close()
+        return ours
+    try:
+        connection.close()
+        ours.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        set_title("layerlab-ahead")
+        data, descriptors, _, _ = socket.recv_fds(theirs, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        theirs.close()
+        if data:
+            serve(Channel(socket.socket(fileno=descriptors[0])))
+    finally:
+        os._exit(0)
+
+
+def _hand_over(waiting: socket.socket, channel: int) -> None:
+    """Give a forked process what it waits for."""
+    with waiting:
+        socket.send_fds(waiting, [b"c"], [channel], socket.MSG_NOSIGNAL)
 
 
 def _get_ready_for_mounts() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import resource
@@ -27,7 +28,7 @@ from sim.runtime import (
     end_zygote,
 )
 from sim.runtime.zygote import Zygote, zygote
-from tests.patience import until
+from tests.patience import gone, until
 
 
 def run(rootfs: Path, *args: str, **wishes: object) -> Result:
@@ -200,6 +201,40 @@ def test_it_is_no_zygote_from_the_moment_it_is_killed(rootfs: Path) -> None:
     for _ in range(2):
         assert run(rootfs, "true").code == 0
         os.kill(zygote().pid, signal.SIGKILL)
+
+
+def ahead() -> list[int]:
+    """Return the processes that the zygote has forked ahead."""
+    pid = zygote().pid
+    found = []
+    for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(OSError):  # it has just ended
+            if "layerlab-ahead" in Path(f"/proc/{each}/comm").read_text():
+                found.append(int(each))
+    return found
+
+
+def test_one_is_forked_ahead_and_used(rootfs: Path) -> None:
+    assert run(rootfs, "true").code == 0
+    until(ahead)
+    (waiting,) = ahead()
+    with Process(ProcessSpec(args=("sleep", "60"), rootfs=rootfs)) as process:
+        process.start()
+        assert "layerlab-shim" in Path(f"/proc/{waiting}/cmdline").read_text()
+        until(lambda: ahead() and waiting not in ahead())
+    end_zygote()
+    until(lambda: gone(waiting))
+
+
+def test_one_that_was_forked_ahead_may_be_killed_and_ends_with_the_zygote(rootfs: Path) -> None:
+    assert run(rootfs, "true").code == 0
+    until(ahead)
+    os.kill(ahead()[0], signal.SIGKILL)
+    assert run(rootfs, "echo", "hello").stdout == b"hello\n"
+    until(ahead)
+    (waiting,) = ahead()
+    end_zygote()
+    until(lambda: gone(waiting))
 
 
 def test_a_killed_zygote_is_let_go_of(rootfs: Path) -> None:

@@ -34,16 +34,16 @@ MIB = 1 << 20
 
 
 def shims() -> set[str]:
-    """Return the processes that were forked from this process's zygote and are there yet."""
+    """Return the processes that were forked from this process's zygote for something and are there yet."""
     parent = str(zygote().pid)
     found = set()
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+                name, _, rest = Path(f"/proc/{entry}/stat").read_text().rpartition(")")
             except OSError:
                 continue
-            if fields[1] == parent:
+            if rest.split()[1] == parent and not name.endswith("layerlab-ahead"):
                 found.add(entry)
     return found
 
