@@ -55,7 +55,8 @@ MEASURE = r"""
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const node = walker.currentNode, parent = node.parentElement;
-    if (!node.data.trim() || /^(SCRIPT|STYLE|TITLE|OPTION)$/i.test(parent.tagName) || parent.closest("[disabled]")) continue;
+    if (!node.data.trim() || /^(SCRIPT|STYLE|TITLE|OPTION)$/i.test(parent.tagName)) continue;
+    if (parent.closest("[disabled]")) continue;  // of which the criterion asks nothing
     const range = document.createRange();
     range.selectNodeContents(node);
     if (!range.getClientRects().length) continue;
@@ -77,7 +78,8 @@ MEASURE = r"""
     seen += 1;
     if (contrast < (large ? 3 : 4.5))
       bad.push(`${parent.tagName.toLowerCase()}.${parent.className.baseVal ?? parent.className}: `
-        + `${contrast.toFixed(2)} "${node.data.trim().slice(0, 30)}" ${front.map(Math.round)} on ${back.map(Math.round)}`);
+        + `${contrast.toFixed(2)} "${node.data.trim().slice(0, 30)}" `
+        + `${front.map(Math.round)} on ${back.map(Math.round)}`);
   }
   const told = document.createElement("output");
   told.id = "contrast";
