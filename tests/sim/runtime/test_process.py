@@ -229,7 +229,9 @@ def test_one_is_forked_ahead_and_used(rootfs: Path) -> None:
 def test_one_that_was_forked_ahead_may_be_killed_and_ends_with_the_zygote(rootfs: Path) -> None:
     assert run(rootfs, "true").code == 0
     until(ahead)
-    os.kill(ahead()[0], signal.SIGKILL)
+    (killed,) = ahead()
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: gone(killed))
     assert run(rootfs, "echo", "hello").stdout == b"hello\n"
     until(ahead)
     (waiting,) = ahead()
