@@ -48,14 +48,36 @@ def register(router: Router, engine: Engine) -> None:
     """Register the routes."""
     containers = engine.containers
 
+    @router.route("GET", "/containers/{id}/attach/ws")
+    def attach_by_messages(request: Request) -> Answer:
+        from sim.api.websocket import Bridge, accepted  # few clients need it
+
+        container = containers.get(request.parameters["id"])
+        accept = accepted(request)
+        every = request.version < (1, 42)
+        handed = attached(request, container, every=every)
+
+        def take(client: socket.socket, rest: bytes) -> None:
+            framed = not container.record.config.tty
+            bridge = Bridge(client, rest, framed=framed, binary=request.version >= (1, 28))
+            try:
+                handed.take(bridge.inner, b"")
+            finally:
+                bridge.close()
+
+        return Upgraded(take, give_up=handed.give_up, accept=accept)
+
     @router.route("POST", "/containers/{id}/attach")
     def attach(request: Request) -> Answer:
-        container = containers.get(request.parameters["id"])
+        return attached(request, containers.get(request.parameters["id"]))
+
+    def attached(request: Request, container: Container, *, every: bool = False) -> Upgraded:
+        """Attach a client; with all streams, whatever it asks for, where that is said."""
         keys = detach_keys(request.query.get("detachKeys", ""))
         _check(container)
         terminal = container.record.config.tty
-        typing = request.flag("stdin") and container.record.config.open_stdin
-        streams = {name: request.flag(name) for name in ("stdout", "stderr")}
+        typing = (every or request.flag("stdin")) and container.record.config.open_stdin
+        streams = {name: every or request.flag(name) for name in ("stdout", "stderr")}
         replay = request.flag("logs")
         pending: PendingStream | None = None
         if request.flag("stream"):

@@ -205,11 +205,14 @@ class Upgraded:
         Of the raw stream.
     give_up
         Called instead of `take` where the client has gone before it was answered.
+    accept
+        The answer to the key of a WebSocket's handshake; empty for a raw stream.
     """
 
     take: Callable[[socket.socket, bytes], object]
     content_type: str = "application/vnd.docker.raw-stream"
     give_up: Callable[[], object] | None = None
+    accept: str = ""
 
 
 Answer = Plain | Streamed | Upgraded

@@ -320,6 +320,11 @@ class _Connection:
             pass  # the body is over: what follows is the client's input
         rest, _ = self._http.trailing_data
         headers = b"".join(b"%s: %s\r\n" % pair for pair in self._server.headers)
+        if answer.accept:
+            start = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            headers += b"Sec-WebSocket-Accept: %s\r\n" % answer.accept.encode()
+            self._socket.sendall(start + headers + b"\r\n")
+            return bytes(rest)
         headers += b"Content-Type: %s\r\n" % answer.content_type.encode()
         if any(name == b"upgrade" for name, _ in head.headers):
             start = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
