@@ -96,6 +96,8 @@ def _processes() -> list[str]:
             marked.add(pid)
     found = []
     for pid, name in names.items():
+        if name.endswith(" layerlab-ahead") and names.get(parents[pid], "").endswith(" layerlab-zygote"):
+            continue  # waits for the next wish, and goes with its zygote
         above = pid
         while above in parents and above != mine:
             above = parents[above]
