@@ -158,7 +158,7 @@ def info(call: Call) -> None:
         found = call.engine.get("/info")
     except CannotConnectError as error:
         problem = error
-    client = client_version(call.engine if problem is None else None)
+    client = client_version(call.engine if problem is None else None, call.settings)
     if template is None:
         lines = ["Client:", f" Version:    {client['Version']}", f" Context:    {client['Context']}"]
         lines += [" Debug Mode: false", "", "Server:"]

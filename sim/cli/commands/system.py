@@ -24,9 +24,11 @@ __all__ = ["client_version", "ping", "version"]
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def client_version(engine: Engine | None) -> dict[str, Any]:
-    """Return what is told about this command."""
+def client_version(engine: Engine | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is told about this command, called with these options before the command's name."""
     from importlib.metadata import version as installed
+
+    from sim.cli.client.contexts import chosen
 
     return {
         "Version": installed("layerlab"),
@@ -37,7 +39,7 @@ def client_version(engine: Engine | None) -> dict[str, Any]:
         "Os": sys.platform,
         "Arch": _MACHINES.get(platform.machine(), platform.machine()),
         "BuildTime": "",
-        "Context": "default",
+        "Context": chosen(settings),
     }
 
 
@@ -129,7 +131,7 @@ def version(call: Call) -> None:
         server = _server(engine)
     except CannotConnectError as error:
         problem = error
-    client = client_version(engine)
+    client = client_version(engine, call.settings)
     if template is None:
         lines = _client_lines(client) + (_server_lines(server) if server is not None else [])
         sys.stdout.write(lay_out("\n".join(lines) + "\n", least=20, padding=1))

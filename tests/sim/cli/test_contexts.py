@@ -237,3 +237,13 @@ def test_the_words_of_ssh(text: str, words: str) -> None:
 def test_hosts_of_ssh_that_cannot_be(text: str) -> None:
     with pytest.raises(Failure):
         parse(text)
+
+
+def test_the_context_in_use_is_told(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with fake_engine(tmp_path) as fake:
+        Contexts({}).keep(Context("lab", host=fake.url))
+        assert run(["-c", "lab", "version", "-f", "{{.Client.Context}}"]) == 0
+        assert run(["-H", fake.url, "version", "-f", "{{.Client.Context}}"]) == 0
+        assert capsys.readouterr().out.split() == ["lab", "default"]
+        assert run(["-c", "lab", "info"]) == 0
+        assert " Context:    lab\n" in capsys.readouterr().out
