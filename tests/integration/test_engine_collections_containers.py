@@ -148,7 +148,6 @@ def test_a_containers_output_is_logged_and_attached_to(client: Client) -> None:
         followed = one.logs(stream=True, follow=True, stderr=False)
         assert next(followed) + next(followed) == b"got this\ngot that\n"
         followed.close()
-    one.kill()
 
 
 def test_a_container_is_committed(client: Client, sleeper: Container) -> None:
