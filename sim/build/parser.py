@@ -140,8 +140,8 @@ def escape_of(text: str) -> str:
 
 
 def _instruction(
-    name: str,
-    original: str,
+    name: str | None,
+    original: str | None,
     words: list[str],
     is_json: bool,
     flags: list[str],
@@ -149,6 +149,7 @@ def _instruction(
     last_line: int,
     heredocs: list[list[str]],
 ) -> Instruction:
+    name, original = name or "", original or ""  # there is none where a line that is continued is the last one
     documents = []
     for number, (tag, content) in enumerate(heredocs):
         marks = list(re.finditer(r"<<(-?)(\S+)", original.split("\n", 1)[0]))

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sim.build import parser
@@ -82,6 +82,7 @@ def test_many_threads_may_parse() -> None:
 
 @settings(max_examples=200)
 @given(st.text(max_size=200))
+@example("\\")  # continued by nothing, and so an instruction without a name
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     with contextlib.suppress(DockerfileError):
         stages_of(parse(text).instructions)
