@@ -173,7 +173,10 @@ def advance(graph: LayerGraph, stack: LayerStack, operation: Operation) -> None:
         after = _bytes(replay, changed)
         # With hard links the bytes of a name may be counted under another: then all are counted anew.
         node["bytes"] = layer.bytes if before is None or after is None else node["bytes"] + after - before
-        changed.update(dict.fromkeys(replay.renamed_from(changed)))
+        known = 0
+        while known < len(changed):  # each is taken out, and with it what was said of those that had its name before
+            known = len(changed)
+            changed.update(dict.fromkeys(replay.renamed_from(changed)))
         for path in changed:
             graph.remove_file(file_key(layer.key, path))
         graph.add_paths(stack, sorted(changed))

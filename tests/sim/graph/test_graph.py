@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema  # type: ignore[import-untyped]
 import networkx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from fusefs import JournalLayer, Recorder, UnionFS
 from sim.graph import (
@@ -127,6 +127,7 @@ def record_numbers(path: Path) -> list[int]:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=steps)
+@example(steps=[("rename", "/d/a", "/a", 0), ("rename", "/d/e/a", "/d/a", 0), ("append", "/d/e/a", "/a", 0)])
 def test_a_graph_that_is_followed_is_the_graph_made_anew(steps: list[tuple[str, str, str, int]]) -> None:
     from fusefs import Journal
 
