@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.leaks import MARK, traces
 from tests.patience import PATIENCE
@@ -35,6 +36,11 @@ def pytest_configure() -> None:
     name, _, value = MARK.partition("=")
     os.environ[name] = value
     os.environ.setdefault("MPLBACKEND", "agg")
+    # The same examples each time, however long they take; others, at random, where more are asked for.
+    random = bool(os.environ.get("LAYERLAB_EXAMPLES"))
+    slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    settings.register_profile("layerlab", derandomize=not random, deadline=None, suppress_health_check=slow)
+    settings.load_profile("layerlab")
 
 
 @pytest.fixture(scope="session")
