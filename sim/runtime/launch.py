@@ -148,29 +148,32 @@ def _make_within(
         begin(channel, doors)
         _furnish(spec, seccomp, streams, cgroups, channel, rootfs, there)
     there.close()
-    here.receive()
-    for kind, maps in (("uid_map", spec.uid_map), ("gid_map", spec.gid_map)):
-        with open(f"/proc/{between}/{kind}", "w") as file:  # the machine's root's file; the next step makes us another
-            file.write("".join(f"{each.inside} {each.outside} {each.count}\n" for each in maps))
-    here.send("go")
-    _be(*root)
-    message, _ = here.receive()
-    os.waitpid(between, 0)
-    channel.send(("adopted", message[1]))
-    _, namespaces = here.receive()
-    for each in namespaces:
-        syscalls.setns(each)
-        os.close(each)
-    furnisher = os.fork()
-    if furnisher == 0:
-        syscalls.set_dumpable(False)
-        _import_nothing()
-        os.umask(0)
-        rootfs.enter()
-        rootfs.furnish()
-        os._exit(0)
-    if os.waitpid(furnisher, 0)[1] == 0:
+    with contextlib.suppress(EOFError):  # who was at the other end has told the shim why, before it ended
+        here.receive()
+        for kind, maps in (("uid_map", spec.uid_map), ("gid_map", spec.gid_map)):
+            with open(
+                f"/proc/{between}/{kind}", "w"
+            ) as file:  # root's of the machine; next we are another
+                file.write("".join(f"{each.inside} {each.outside} {each.count}\n" for each in maps))
         here.send("go")
+        _be(*root)
+        message, _ = here.receive()
+        os.waitpid(between, 0)
+        channel.send(("adopted", message[1]))
+        _, namespaces = here.receive()
+        for each in namespaces:
+            syscalls.setns(each)
+            os.close(each)
+        furnisher = os.fork()
+        if furnisher == 0:
+            syscalls.set_dumpable(False)
+            _import_nothing()
+            os.umask(0)
+            rootfs.enter()
+            rootfs.furnish()
+            os._exit(0)
+        if os.waitpid(furnisher, 0)[1] == 0:
+            here.send("go")
 
 
 def _be(user: int, group: int) -> None:
