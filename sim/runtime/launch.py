@@ -151,9 +151,7 @@ def _make_within(
     with contextlib.suppress(EOFError):  # who was at the other end has told the shim why, before it ended
         here.receive()
         for kind, maps in (("uid_map", spec.uid_map), ("gid_map", spec.gid_map)):
-            with open(
-                f"/proc/{between}/{kind}", "w"
-            ) as file:  # root's of the machine; next we are another
+            with open(f"/proc/{between}/{kind}", "w") as file:  # root's of the machine; next we are another
                 file.write("".join(f"{each.inside} {each.outside} {each.count}\n" for each in maps))
         here.send("go")
         _be(*root)
