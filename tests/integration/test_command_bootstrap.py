@@ -148,9 +148,12 @@ def test_what_tests_need_is_installed_for_tests_only(checkout: Checkout) -> None
     assert "pytest>=" not in checkout.notes.read_text()
     checkout.noted()
     status, _, _ = checkout.run("test", "nothing")
-    assert status == 99  # the stand-in has no pytest
-    if checkout.notes.exists():  # else a tool for tests is missing here, and apt-get was asked for it
+    if checkout.notes.exists():
+        assert status == 99  # the stand-in has no pytest
         assert "pytest>=" in checkout.notes.read_text()
+    else:  # a tool for tests is missing here, and apt-get, which gives nothing, was asked for it
+        assert status == 1
+        assert "install" in Path(f"{checkout.notes}.apt").read_text()
 
 
 def test_an_environment_made_by_hand_is_used(checkout: Checkout) -> None:
