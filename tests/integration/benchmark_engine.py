@@ -310,6 +310,8 @@ def main() -> None:
         memory, seconds = idle(engines)
         show("idle memory, full", memory)
         show("idle processor time, full", seconds)
+        for engine in engines:
+            engine.docker("rm", "-f", "runs")
         for left in place.glob("out-*"):
             shutil.rmtree(left)
 
