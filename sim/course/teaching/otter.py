@@ -22,7 +22,7 @@ def write(lessons: Sequence[Lesson], out: Path) -> list[Path]:
     made = []
     (out / "tests").mkdir(parents=True, exist_ok=True)
     for lesson in lessons:
-        notebook = out / f"{lesson.number:02}-{lesson.name}.ipynb"
+        notebook = out / _file(lesson)
         notebook.write_text(json.dumps(_notebook(lesson), ensure_ascii=False, indent=1) + "\n")
         made.append(notebook)
         for exercise in lesson.exercises:
@@ -30,6 +30,10 @@ def write(lessons: Sequence[Lesson], out: Path) -> list[Path]:
             file.write_text(_test(exercise))
             made.append(file)
     return made
+
+
+def _file(lesson: Lesson) -> str:
+    return f"{lesson.number:02}-{lesson.name}.ipynb"
 
 
 def _question(exercise: ExerciseText) -> str:
@@ -48,14 +52,16 @@ def _notebook(lesson: Lesson) -> dict[str, object]:
                 f"先读第 {lesson.number} 课，再在这里开始。在 notebook 里，shell 命令以 `!` 开头；也可以使用终端。",
             )
         ),
-        _code("import otter\n\ngrader = otter.Notebook()"),
+        # By its name: otter finds a notebook of no name only where it is alone in its directory.
+        _code(f"import otter\n\ngrader = otter.Notebook({_file(lesson)!r})"),
         _code(f"!layerlab lesson start {lesson.number}"),
     ]
     for exercise in lesson.exercises:
         cells.append(_markdown(f"## {exercise.number} {exercise.title}\n\n{exercise.task}"))
         cells.append(_code(f"# {say('your commands', '你的命令')}\n"))
         cells.append(_code(f'grader.check("{_question(exercise)}")'))
-    cells.append(_code("grader.export(run_tests=True)"))
+    # A PDF would take a TeX that few laptops have.
+    cells.append(_code("grader.export(pdf=False, run_tests=True)"))
     for index, cell in enumerate(cells):
         cell["id"] = f"cell-{index}"
     return {

@@ -113,6 +113,7 @@ def test_the_assignment_for_otter_loads_and_its_tests_do_what_a_check_does(
     for file in notebooks:
         notebook = nbformat.read(file, as_version=4)  # type: ignore[no-untyped-call]
         nbformat.validate(notebook)
+        assert f"otter.Notebook({file.name!r})" in "".join(cell.source for cell in notebook.cells)
     loaded = {}
     for file in made:
         if file.suffix == ".py":
