@@ -22,19 +22,22 @@ from sim.course.errors import CourseError
 from sim.course.own.grader import Report, grade
 from sim.course.own.levels import POINTS
 from sim.course.own.plugin import PLACE
-from sim.course.own.submission import OUTSIDE
+from sim.course.own.submission import OUTSIDE, THERE
 from sim.course.own.wall import WALL, enclose, kill_behind
 
 __all__ = ["main"]
 
 _BUILD_SECONDS = 60
 _MOST_PICTURES = 12
+_OUTSIDE = ("/tmp", "/var/tmp")
 
 
 def main(request: dict[str, Any]) -> None:
     """Grade as the request says."""
     source, copy = Path(request["submission"]), Path("/layerlab-work/submission")
     results = Path("/layerlab-results")
+    # Nothing, or the way to this project or to an interpreter that lies below.
+    there = [f"{place}/{name}" for place in _OUTSIDE for name in os.listdir(place)]
     why = _build(source, copy, request["build"], results)
     words = [
         word.replace("SUBMISSION", str(copy if source.is_dir() else copy / source.name)) for word in request["command"]
@@ -42,7 +45,8 @@ def main(request: dict[str, Any]) -> None:
     os.environ.update(
         {
             PLACE: "/layerlab-work",
-            OUTSIDE: "/tmp:/var/tmp",
+            OUTSIDE: ":".join(_OUTSIDE),
+            THERE: ":".join(there),
             WALL: str(results),
             "TMPDIR": "/layerlab-results",
             "MPLCONFIGDIR": "/layerlab-results/mpl",

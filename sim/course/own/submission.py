@@ -32,6 +32,7 @@ __all__ = [
     "ANSWER",
     "MOST_PROCESSES",
     "OUTSIDE",
+    "THERE",
     "ForksError",
     "StoppedError",
     "Submission",
@@ -40,8 +41,9 @@ __all__ = [
 ]
 
 _MARK = "LAYERLAB_GRADED"
-#: Directories, with `:` between them, that nobody but a submission writes in and that have to stay empty.
+#: Directories, with `:` between them, that nobody but a submission writes in; and what is in them all the same.
 OUTSIDE = "LAYERLAB_GRADE_OUTSIDE"
+THERE = "LAYERLAB_GRADE_THERE"
 
 _PLACEHOLDERS = ("LOWER", "UPPER", "WORK", "MNT")
 
@@ -296,8 +298,9 @@ class Submission:
         """Return what was written where the program had no business to, relative to its directory."""
         found = [f"~/{name}" for name in os.listdir(self.home / "home")]
         found += [f"$TMPDIR/{name}" for name in os.listdir(self.home / "tmp")]
+        there = os.environ.get(THERE, "").split(":")
         for place in filter(None, os.environ.get(OUTSIDE, "").split(":")):
-            found += [f"{place}/{name}" for name in os.listdir(place)]
+            found += [path for path in (f"{place}/{name}" for name in os.listdir(place)) if path not in there]
         known = {"upper", "work", "mnt", "home", "tmp", "log", "layers"}
         return sorted(found + [name for name in os.listdir(self.home) if name not in known])
 
