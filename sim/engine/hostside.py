@@ -77,10 +77,14 @@ class HostSide:
             network = self._fitting(network)
         elif not anew and network.predefined and find_link(network.bridge) is not None:
             return network, ()
+        self._networks.keep(network)  # before it is made: what a killed daemon leaves has a name then
         bridge = self._bridge(network)
-        warnings = create_bridge(bridge)
-        network = msgspec.structs.replace(network, bridge=bridge.name)
-        self._networks.keep(network)
+        try:
+            warnings = create_bridge(bridge)
+        except BaseException:
+            if not network.endpoints:
+                self._networks.keep(msgspec.structs.replace(network, bridge=""))
+            raise
         if not network.predefined:
             directory = self._directory(network)
             try:

@@ -8,12 +8,14 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.daemons import Daemon, daemon, new_daemon
 from tests.integration.test_engine_crowd import left_in, small_tar
 
@@ -94,6 +96,39 @@ def test_killed_at_random_moments(daemon: Daemon) -> None:
     daemon.start()
     assert left_in(daemon.root) == []
     assert not list((daemon.root / "images" / "builds").iterdir())
+
+
+KILLED_AT_THE_BRIDGE = """
+import os
+import sys
+from pathlib import Path
+
+from sim.engine import Engine, hostside
+
+make = hostside.create_bridge
+
+
+def killed(bridge):
+    make(bridge)
+    os._exit(9)
+
+
+hostside.create_bridge = killed
+engine = Engine(Path(sys.argv[1]))
+engine.networks.attach("0" * 64, "lonely", {}, name="one", hostname="one")
+"""
+
+
+def test_killed_just_when_a_bridge_was_made(daemon: Daemon) -> None:
+    identity = daemon.output("network", "create", "lonely")
+    bridge = Path(f"/sys/class/net/br-{identity[:12]}")
+    daemon.stop()
+    ended = subprocess.run([sys.executable, "-c", KILLED_AT_THE_BRIDGE, daemon.root], cwd=ROOT, check=False)
+    assert ended.returncode == 9
+    assert bridge.exists()
+    daemon.start()
+    assert not bridge.exists()
+    assert "lonely" in daemon.output("network", "ls", "--format", "{{.Name}}").split()
 
 
 def check(daemon: Daemon, worker: Worker) -> None:
