@@ -11,6 +11,8 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from msgspec.structs import replace
+
 from sim.engine.errors import BadParameterError, EngineError
 from sim.engine.model import Config, HostConfig, MountPoint, MountWish
 from sim.runtime import Tmpfs
@@ -65,8 +67,6 @@ def mount_points(
 
 
 def _taken(point: MountPoint, writable: bool | None) -> MountPoint:
-    from msgspec.structs import replace
-
     return point if writable is None else replace(point, rw=point.rw and writable, copies=False)
 
 
@@ -78,8 +78,6 @@ def _writable(mode: str, wish: str) -> bool | None:
 
 
 def _as_before(point: MountPoint, shallow: bool) -> MountPoint:
-    from msgspec.structs import replace
-
     return replace(point, shallow=True) if shallow and point.type == "bind" and not point.rw else point
 
 

@@ -111,10 +111,7 @@ def _make(
         return
     if mapped:
         _be(0, 0)
-    _enter("pid", spec.namespaces.pid)
-    first = os.fork()
-    if first:
-        channel.send(("first", first))
+    if _fork_first(spec, channel):
         return
     begin(channel, doors)
     _furnish(spec, seccomp, streams, cgroups, channel, rootfs)
@@ -140,10 +137,7 @@ def _make_within(
         _enter("user", "new")
         _ask(there, "map")
         _be(0, 0)
-        _enter("pid", spec.namespaces.pid)
-        first = os.fork()
-        if first:
-            there.send(("first", first))
+        if _fork_first(spec, there):
             os._exit(0)
         begin(channel, doors)
         _furnish(spec, seccomp, streams, cgroups, channel, rootfs, there)
@@ -172,6 +166,15 @@ def _make_within(
             os._exit(0)
         if os.waitpid(furnisher, 0)[1] == 0:
             here.send("go")
+
+
+def _fork_first(spec: ProcessSpec, channel: Channel) -> bool:
+    """Fork the first process, in its pid namespace, and tell its number; return whether this is not that process."""
+    _enter("pid", spec.namespaces.pid)
+    first = os.fork()
+    if first:
+        channel.send(("first", first))
+    return bool(first)
 
 
 def _be(user: int, group: int) -> None:

@@ -19,6 +19,7 @@ from sim.cli.commands.inspect import show as show_documents
 from sim.cli.commands.shared import each, say, warn
 from sim.cli.failure import Failure
 from sim.cli.flags import Call, docker, formats, many, option, switch
+from sim.cli.flags.values import switch_value
 from sim.cli.show.rows import Listing, show_rows
 
 __all__ = ["create", "dial_stdio", "inspect", "ls", "rm", "show", "update", "use"]
@@ -167,10 +168,10 @@ def _endpoint(call: Call, name: str, description: str, wishes: Mapping[str, str]
         if b"-----BEGIN " not in text:
             why = f"failed to retrieve context tls info: {key}.pem seems invalid"
             raise Failure(f"{problem}invalid docker endpoint options: {why}")
-    word = wishes.get("skip-tls-verify", "false")
-    if word.lower() not in ("1", "t", "true", "0", "f", "false"):
-        raise Failure(f'{problem}skip-tls-verify: strconv.ParseBool: parsing "{word}": invalid syntax')
-    skips = word.lower() in ("1", "t", "true")
+    try:
+        skips = switch_value(wishes.get("skip-tls-verify", "false"))
+    except ValueError as error:
+        raise Failure(f"{problem}skip-tls-verify: {error}") from None
     return Context(name, description, wishes.get("host", ""), skips, tls)
 
 
