@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tarfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -32,7 +31,6 @@ __all__ = [
     "sleeper",
     "typing",
     "unpacked",
-    "until",
 ]
 
 
@@ -92,14 +90,6 @@ def typing(connection: Any) -> Iterator[Any]:
         connection.close()
         with contextlib.suppress(ValueError):  # its file is closed by now
             connection._response.close()
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def packed(name: str, data: bytes) -> bytes:

@@ -20,8 +20,8 @@ from tests.bothengines import (
     sleeper,
     typing,
     unpacked,
-    until,
 )
+from tests.patience import until
 
 __all__ = ["asked", "client", "reference_engine", "running", "sleeper"]
 

@@ -12,9 +12,10 @@ import pytest
 import websocket
 from docker import DockerClient as Client
 
-from tests.bothengines import asked, client, reference_engine, running, until
+from tests.bothengines import asked, client, reference_engine, running
 from tests.daemons import Daemon
 from tests.dockerd import ReferenceEngine
+from tests.patience import until
 
 __all__ = ["asked", "client", "reference_engine", "running"]
 

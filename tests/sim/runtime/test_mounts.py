@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from sim.runtime import end_zygote, fork_mount, start_zygote
 from sim.runtime.stamp import process_start
 from sim.runtime.zygote import zygote
 from tests.conftest import ROOT
-from tests.patience import PATIENCE
+from tests.patience import until
 
 pytestmark = pytest.mark.usefixtures("fuse")
 
@@ -70,15 +69,6 @@ def name_of(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
-def gone(pid: int) -> bool:
-    end = time.monotonic() + PATIENCE
-    while process_start(pid):
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
-
-
 def test_it_serves_and_ends(place: Place) -> None:
     mounted = place.mount()
     assert (place.merged / "motd").read_text() == "hello\n"
@@ -90,7 +80,7 @@ def test_it_serves_and_ends(place: Place) -> None:
     assert int(parent) == zygote().pid
     mounted.unmount()
     assert find_mount(place.merged) is None
-    assert gone(mounted.pid)
+    until(lambda: not process_start(mounted.pid))
 
 
 def test_unmounting_waits_until_the_journal_is_complete(place: Place) -> None:
@@ -128,7 +118,7 @@ print(Place(Path({str(place.base)!r})).mount(journal=True).pid)
     assert name_of(pid) == NAME
     (place.merged / "new").write_text("mine\n")
     unmount(place.merged)
-    assert gone(pid)
+    until(lambda: not process_start(pid))
     with Journal(place.journal) as journal:
         assert journal.closed
         assert "create" in {operation.kind.value for operation in journal.operations()}
@@ -139,20 +129,20 @@ def test_it_outlives_the_zygote(place: Place) -> None:
     end_zygote()
     assert (place.merged / "motd").read_text() == "hello\n"
     mounted.unmount()
-    assert gone(mounted.pid)
+    until(lambda: not process_start(mounted.pid))
 
 
 def test_it_ends_when_it_is_told_to(place: Place) -> None:
     mounted = place.mount()
     os.kill(mounted.pid, signal.SIGTERM)
-    assert gone(mounted.pid)
+    until(lambda: not process_start(mounted.pid))
     assert find_mount(place.merged) is None
 
 
 def test_unmounting_a_dead_one(place: Place) -> None:
     mounted = place.mount()
     os.kill(mounted.pid, signal.SIGKILL)
-    assert gone(mounted.pid)
+    until(lambda: not process_start(mounted.pid))
     unmount(place.merged)
     assert find_mount(place.merged) is None
     assert os.listdir(place.merged) == []
@@ -201,7 +191,7 @@ def test_many_at_once(place: Place) -> None:
     assert [(each.merged / "motd").read_text() for each in places] == ["hello\n"] * 12
     for each in places:
         unmount(each.merged)
-    assert all(map(gone, pids))
+    until(lambda: not any(map(process_start, pids)))
 
 
 def test_fuse_python_gets_an_interpreter_of_its_own(place: Place) -> None:

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from fusefs.mount import find_mount, find_mounts
 from sim.runtime import Bridge, Container, ContainerError, Interface, Port, Recovered, fork_mount, netlink, recover
 from sim.runtime.network import create_bridge, delete_bridge
 from sim.runtime.stamp import process_start
-from tests.patience import PATIENCE
+from tests.patience import until
 
 pytestmark = pytest.mark.usefixtures("fuse", "needs_root")
 
@@ -67,22 +66,16 @@ def begin(box: Any, tmp_path: Path) -> Iterator[Callable[..., Whole]]:
 
 def killed(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-    gone(pid)
+    ended(pid)
 
 
-def gone(pid: int) -> None:
-    end = time.monotonic() + PATIENCE
-    while process_start(pid):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+def ended(pid: int) -> None:
+    until(lambda: not process_start(pid))
 
 
 def asleep(pid: int) -> None:
     """Wait until the container's process needs nothing of its program's file any more."""
-    end = time.monotonic() + PATIENCE
-    while "nanosleep" not in Path(f"/proc/{pid}/wchan").read_text():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: "nanosleep" in Path(f"/proc/{pid}/wchan").read_text())
 
 
 def recovered(base: Path, *containers: Whole) -> Recovered:
@@ -97,7 +90,7 @@ def test_nothing_is_left_where_everybody_was_killed(begin: Any, tmp_path: Path) 
         pid = each.container.status().pid
         killed(each.container.shim())
         killed(each.mounted.pid)
-        gone(pid)
+        ended(pid)
     assert len(find_mounts(tmp_path / "roots")) == 2
     found = recovered(tmp_path, one, other)
     assert set(found.containers) == {one.directory, other.directory}
@@ -175,7 +168,7 @@ def test_control_groups_rules_and_interfaces(begin: Any, tmp_path: Path) -> None
         state = json.loads((one.directory / "state.json").read_text())
         groups = one.groups
         one.container.clean()
-        gone(pid)
+        ended(pid)
         subprocess.run(["nft", "add", "table", "ip", f"layerlab_{name}"], check=True)  # as if it had not been cleaned
         groups[0].mkdir(parents=True)
         os.utime(groups[0], (0, 0))  # one that was just made may be another engine's, and is left
