@@ -55,9 +55,15 @@ def both(engine: Daemon, reference_engine: ReferenceEngine) -> Iterator[Pair]:
 
 
 def plain(value: Any) -> Any:
-    """Return a document without what is different on every run."""
+    """Return a document without what is different on every run.
+
+    Docker lists a container's ports as Go walks a map: in any order.
+    """
     if isinstance(value, dict):
-        return {key: plain(each) for key, each in sorted(value.items()) if key not in _OWN}
+        document = {key: plain(each) for key, each in sorted(value.items()) if key not in _OWN}
+        if isinstance(ports := document.get("Ports"), list):
+            ports.sort(key=json.dumps)
+        return document
     if isinstance(value, list):
         return [plain(each) for each in value]
     return _PASSING.sub("*", value) if isinstance(value, str) else value
