@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from sim.engine.container import Container
 from sim.engine.errors import BadParameterError, ForbiddenError, NotFoundError
+from sim.engine.fetching import fetching
 from sim.engine.filling import Filling, gather
 from sim.engine.placing import Member, Placing
 from sim.engine.views import rooted
 from sim.images.compression import decompress
-from sim.images.pack import pack_name
+from sim.images.pack import pack_members, pack_name
 from sim.images.tarread import TarReader
 from sim.runtime import resolve_user
 from sim.runtime.syscalls import open_in
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from fusefs.union import Union
     from sim.engine.containers import Containers
 
-__all__ = ["Archive", "PathStat", "go_mode"]
+__all__ = ["Archive", "PathStat", "Sink", "go_mode"]
+
+#: Takes the bytes of a tar, in order.
+Sink = Callable[[bytes | memoryview], object]
 
 _PATH = os.O_PATH | os.O_CLOEXEC
 _LARGEST_TABLE = 1 << 20
@@ -75,11 +79,8 @@ class Archive:
         self._owner = owner
 
     @contextlib.contextmanager
-    def _found(self, name: str, path: str) -> Iterator[tuple[Container, int, int, bytes, PathStat]]:
-        """Have container, root, directory and last name of a path, and what is there."""
-        if not path:
-            raise BadParameterError("bad parameter: pathcannot be empty")
-        container = self._owner.get(name)
+    def _found(self, container: Container, name: str, path: str) -> Iterator[tuple[int, bytes, PathStat]]:
+        """Have directory and last name of a path in the mounted view, and what is there."""
         absolute = _absolute(path)
         with rooted(self._owner, container) as root:
             above, last = posixpath.split(absolute)
@@ -93,10 +94,8 @@ class Archive:
                     status = os.stat(base, dir_fd=parent, follow_symlinks=False)
                 except OSError:
                     raise _missing(path, name) from None
-                shown = posixpath.basename(absolute.rstrip("/")) or "/"
                 target = self._target(root, absolute) if stat.S_ISLNK(status.st_mode) else ""
-                found = PathStat(shown, status.st_size, go_mode(status.st_mode), status.st_mtime_ns, target)
-                yield container, root, parent, base, found
+                yield parent, base, _path_stat(absolute, status, target)
             finally:
                 os.close(parent)
 
@@ -126,6 +125,25 @@ class Archive:
             left = [each for each in text.split("/") if each not in ("", ".")] + left
         return at
 
+    @contextlib.contextmanager
+    def _seen(self, name: str, path: str) -> Iterator[tuple[Container, PathStat, Callable[[Sink], None]]]:
+        """Have a container, what is at a path of it, and what writes that as a tar."""
+        if not path:
+            raise BadParameterError("bad parameter: pathcannot be empty")
+        container = self._owner.get(name)
+        absolute = _absolute(path)
+        with contextlib.ExitStack() as stack:
+            try:
+                fetched = stack.enter_context(fetching(self._owner, container, absolute))
+            except OSError:
+                raise _missing(path, name) from None
+            if fetched is not None:
+                found = _path_stat(absolute, fetched.attributes.real)
+                yield container, found, lambda sink: pack_members(fetched.members(os.fsencode(found.name)), sink)
+                return
+        with self._found(container, name, path) as (parent, base, found):
+            yield container, found, lambda sink: pack_name(parent, base, os.fsencode(found.name), sink)
+
     def stat(self, name: str, path: str) -> PathStat:
         """Tell what is at a path.
 
@@ -134,20 +152,13 @@ class Archive:
         NotFoundError
             There is nothing.
         """
-        with self._found(name, path) as (_, _, _, _, found):
+        with self._seen(name, path) as (_, found, _):
             return found
 
     @contextlib.contextmanager
-    def reader(
-        self, name: str, path: str
-    ) -> Iterator[tuple[PathStat, Callable[[Callable[[bytes | memoryview], object]], None]]]:
+    def reader(self, name: str, path: str) -> Iterator[tuple[PathStat, Callable[[Sink], None]]]:
         """Have what is at a path, and a function that writes it as a tar."""
-        with self._found(name, path) as (container, _, parent, base, found):
-            shown = os.fsencode(found.name)
-
-            def write(sink: Callable[[bytes | memoryview], object]) -> None:
-                pack_name(parent, base, shown, sink)
-
+        with self._seen(name, path) as (container, found, write):
             self._owner.tell(container, "archive-path")
             yield found, write
 
@@ -233,6 +244,11 @@ def _absolute(path: str) -> str:
     if path.endswith("/.") or path == ".":
         return posixpath.join(cleaned, ".")
     return cleaned.rstrip("/") + "/" if path.endswith("/") else cleaned
+
+
+def _path_stat(path: str, status: os.stat_result, target: str = "") -> PathStat:
+    name = posixpath.basename(path.rstrip("/")) or "/"
+    return PathStat(name, status.st_size, go_mode(status.st_mode), status.st_mtime_ns, target)
 
 
 def _missing(path: str, name: str) -> NotFoundError:

@@ -21,10 +21,12 @@ from fusefs import marks
 from sim.engine.container import Container
 from sim.engine.creating import merged_config
 from sim.engine.errors import BadParameterError, ConflictError, NotFoundError
+from sim.engine.fetching import Fetching, layers
 from sim.engine.images import reference_of
 from sim.engine.model import Config
 from sim.images import Image, ImagesError, Reference, commit, export
 from sim.images import NotFoundError as NoImageError
+from sim.images.pack import pack_members
 from sim.runtime import NotRunningError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -77,8 +79,12 @@ class Looking:
             raise ConflictError(f"You cannot export container {container.id} which is being removed")
 
         def write(sink: Callable[[bytes | memoryview], object]) -> None:
-            with self._owner.rootfs.view(container.record) as view:
-                export(view, sink)
+            with layers(self._owner, container) as union:
+                if union is not None:
+                    pack_members(Fetching(union).whole(), sink)
+                else:
+                    with self._owner.rootfs.view(container.record) as view:
+                        export(view, sink)
             self._owner.tell(container, "export")
 
         return write

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +21,12 @@ from sim.images.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind
 from sim.images.errors import LayerTarError
 from sim.images.tarwrite import TarWriter
 
-__all__ = ["pack", "pack_name", "walk"]
+__all__ = ["KINDS", "data_of", "entry_of", "is_plain_root", "pack", "pack_members", "pack_name", "walk", "with_holes"]
 
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_KINDS = {
+#: What a tar can hold, by the file type bits of a mode.
+KINDS = {
     stat.S_IFREG: Kind.FILE,
     stat.S_IFDIR: Kind.DIRECTORY,
     stat.S_IFLNK: Kind.SYMLINK,
@@ -70,11 +71,17 @@ def pack(
     OSError
         The directory cannot be read.
     """
+    members = walk(source, as_layer=as_layer, skip=skip)
+    if modified is not None:
+        members = ((_at(entry, modified) if entry.modified > modified else entry, file) for entry, file in members)
+    pack_members(members, write)
+
+
+def pack_members(members: Iterable[tuple[Entry, int]], write: Callable[[bytes | memoryview], object]) -> None:
+    """Write entries as a tar, each with a descriptor of its data, or -1 where the entry holds it or has none."""
     writer = TarWriter(write)
-    for entry, file in walk(source, as_layer=as_layer, skip=skip):
-        if modified is not None and entry.modified > modified:
-            entry = _at(entry, modified)
-        writer.add(entry, _data(entry, file) if file >= 0 else None)
+    for entry, file in members:
+        writer.add(entry, data_of(entry, file) if file >= 0 and not entry.content else None)
     writer.finish()
 
 
@@ -95,28 +102,25 @@ def pack_name(parent: int, name: bytes, shown: bytes, write: Callable[[bytes | m
     """
     # Each call on a mounted view waits for whoever serves that, so several are made at once.
     with ThreadPoolExecutor(_THREADS, "packing") as pool:
-        _pack_name(parent, name, shown, TarWriter(write), _Walk(False, frozenset(), pool))
+        pack_members(_named(parent, name, shown, _Walk(False, frozenset(), pool)), write)
 
 
-def _pack_name(parent: int, name: bytes, shown: bytes, writer: TarWriter, walk_: _Walk) -> None:
+def _named(parent: int, name: bytes, shown: bytes, walk_: _Walk) -> Iterator[tuple[Entry, int]]:
     before = shown + b"/" if shown.strip(b"/") else shown
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if not stat.S_ISDIR(status.st_mode):
         for entry, file in walk_._other(name, name, parent, status, marks.DirectoryMarks()):
-            writer.add(replace(entry, path=shown), _data(entry, file) if file >= 0 else None)
-        writer.finish()
+            yield replace(entry, path=shown), file
         return
     root = os.open(name, _DIR_FLAGS, dir_fd=parent)
     try:
-        writer.add(replace(walk_._entry(b"", os.fstat(root), b"/proc/self/fd/%d/." % root), path=shown))
+        yield replace(walk_._entry(b"", os.fstat(root), b"/proc/self/fd/%d/." % root), path=shown), -1
         for entry, file in walk_.directory(root):
             if entry.path:
                 target = before + entry.target if entry.kind is Kind.HARDLINK else entry.target
-                moved = replace(entry, path=before + entry.path, target=target)
-                writer.add(moved, _data(entry, file) if file >= 0 else None)
+                yield replace(entry, path=before + entry.path, target=target), file
     finally:
         os.close(root)
-    writer.finish()
 
 
 def _at(entry: Entry, modified: int) -> Entry:
@@ -135,6 +139,11 @@ def walk(source: Path, *, as_layer: bool = True, skip: frozenset[bytes] = frozen
         os.close(root)
 
 
+def is_plain_root(entry: Entry) -> bool:
+    """Tell whether a root is as every unpacker makes it, so that a tar need not tell of it: its time does not count."""
+    return (entry.mode, entry.uid, entry.gid, entry.xattrs) == (0o755, 0, 0, ())
+
+
 class _Walk:
     def __init__(self, as_layer: bool, skip: frozenset[bytes], pool: Executor | None = None) -> None:
         self._pool = pool
@@ -148,10 +157,8 @@ class _Walk:
     def directory(self, root: int) -> Iterator[tuple[Entry, int]]:
         """Walk without recursion: directories may lie deeper than Python's stack and than descriptors go."""
         status = os.fstat(root)
-        plain = Entry(b"", Kind.DIRECTORY, 0o755)
         top = self._entry(b"", status, b"/proc/self/fd/%d/." % root)
-        # The root is told of only if it is not as every unpacker makes it; its time changes with each use.
-        if (top.mode, top.uid, top.gid, top.xattrs) != (plain.mode, plain.uid, plain.gid, plain.xattrs):
+        if not is_plain_root(top):
             yield top, -1
         here = os.dup(root)
         path = b""
@@ -255,17 +262,7 @@ class _Walk:
         if status.st_nlink > 1:
             first = self._links.setdefault((status.st_dev, status.st_ino), full)
             if first != full:
-                yield (
-                    Entry(
-                        full,
-                        Kind.HARDLINK,
-                        stat.S_IMODE(status.st_mode),
-                        *self._owner(status),
-                        status.st_mtime_ns,
-                        target=first,
-                    ),
-                    -1,
-                )
+                yield entry_of(full, Kind.HARDLINK, status, owner=self._owner(status), target=first), -1
                 return
         at = marks.at(parent, name)
         if not stat.S_ISREG(status.st_mode):
@@ -278,7 +275,7 @@ class _Walk:
             return
         fd = os.open(name, _FILE_FLAGS, dir_fd=parent)
         try:
-            yield self._with_holes(entry, fd, status), fd
+            yield with_holes(entry, fd, status), fd
         finally:
             os.close(fd)
 
@@ -287,53 +284,94 @@ class _Walk:
         return 0 if status.st_uid == user else status.st_uid, 0 if status.st_gid == group else status.st_gid
 
     def _entry(self, path: bytes, status: os.stat_result, at: bytes, target: bytes = b"") -> Entry:
-        kind = _KINDS[stat.S_IFMT(status.st_mode)]
-        device = (0, 0)
-        if kind is Kind.CHARACTER or kind is Kind.BLOCK:
-            device = (os.major(status.st_rdev), os.minor(status.st_rdev))
-        return Entry(
-            path,
-            kind,
-            stat.S_IMODE(status.st_mode),
-            *self._owner(status),
-            status.st_mtime_ns,
-            status.st_size if kind is Kind.FILE else 0,
-            target,
-            device,
-            self._xattrs(path, at),
-        )
+        kind = KINDS[stat.S_IFMT(status.st_mode)]
+        return entry_of(path, kind, status, at, as_seen=not self._as_layer, owner=self._owner(status), target=target)
 
-    def _xattrs(self, path: bytes, at: bytes) -> tuple[tuple[bytes, bytes], ...]:
-        try:
-            names = os.listxattr(at, follow_symlinks=False)
-        except OSError:
-            return ()
-        if not names:
-            return ()
-        found = []
-        for text in names:
-            name = os.fsencode(text)
-            if name == b"security.selinux":
-                continue
-            value = marks.get_attribute(at, name)
-            if any(marks.is_private_attribute(name, form) for form in (marks.Format.OVERLAY, marks.Format.USER)):
-                if name.endswith(b".overlay.metacopy"):
-                    raise LayerTarError(f"{os.fsdecode(path)!r}: its data lies in a lower layer (metacopy)")
-                continue
-            for form in (marks.Format.OVERLAY, marks.Format.USER):
-                name = marks.unescape_attribute(name, form)
-            if value is not None:
-                found.append((name, value))
-        return tuple(sorted(found))
 
-    @staticmethod
-    def _with_holes(entry: Entry, fd: int, status: os.stat_result) -> Entry:
-        if status.st_blocks * 512 + _WORTH_HOLES > status.st_size:
-            return entry
-        extents = tuple(_extents(fd, status.st_size))
-        if status.st_size - sum(length for _, length in extents) < _WORTH_HOLES:
-            return entry
-        return replace(entry, extents=extents)
+def entry_of(
+    path: bytes,
+    kind: Kind,
+    status: os.stat_result,
+    at: bytes | int | None = None,
+    *,
+    as_seen: bool = False,
+    owner: tuple[int, int] | None = None,
+    target: bytes = b"",
+    content: bytes = b"",
+) -> Entry:
+    """Return what a tar says of an object.
+
+    Parameters
+    ----------
+    path
+        Its path in the tar.
+    kind, status
+        What it is.
+    at
+        Where its extended attributes are read: a path that is followed nowhere, or a descriptor; None for a further
+        name of a file that has been told of.
+    as_seen
+        Whether they are called there as in a merged view; else as in a layer, where some are the union's own.
+    owner
+        User and group, where they are not those of the status.
+    target, content
+        As in `Entry`.
+    """
+    device = (0, 0)
+    if kind is Kind.CHARACTER or kind is Kind.BLOCK:
+        device = (os.major(status.st_rdev), os.minor(status.st_rdev))
+    uid, gid = owner or (status.st_uid, status.st_gid)
+    return Entry(
+        path,
+        kind,
+        stat.S_IMODE(status.st_mode),
+        uid,
+        gid,
+        status.st_mtime_ns,
+        status.st_size if kind is Kind.FILE else 0,
+        target,
+        device,
+        _xattrs(path, at, as_seen) if at is not None else (),
+        None,
+        content,
+    )
+
+
+def _xattrs(path: bytes, at: bytes | int, as_seen: bool) -> tuple[tuple[bytes, bytes], ...]:
+    try:
+        names = os.listxattr(at, follow_symlinks=isinstance(at, int))
+    except OSError:
+        return ()
+    if not names:
+        return ()
+    found = []
+    for text in names:
+        name = os.fsencode(text)
+        if name == b"security.selinux":
+            continue
+        value = marks.get_attribute(at, name)
+        if as_seen:
+            found += [(name, value)] if value is not None else []
+            continue
+        if any(marks.is_private_attribute(name, form) for form in (marks.Format.OVERLAY, marks.Format.USER)):
+            if name.endswith(b".overlay.metacopy"):
+                raise LayerTarError(f"{os.fsdecode(path)!r}: its data lies in a lower layer (metacopy)")
+            continue
+        for form in (marks.Format.OVERLAY, marks.Format.USER):
+            name = marks.unescape_attribute(name, form)
+        if value is not None:
+            found.append((name, value))
+    return tuple(sorted(found))
+
+
+def with_holes(entry: Entry, fd: int, status: os.stat_result) -> Entry:
+    """Return a file with its holes told of, where it has some worth it."""
+    if status.st_blocks * 512 + _WORTH_HOLES > status.st_size:
+        return entry
+    extents = tuple(_extents(fd, status.st_size))
+    if status.st_size - sum(length for _, length in extents) < _WORTH_HOLES:
+        return entry
+    return replace(entry, extents=extents)
 
 
 def _hidden(parent: int, name: bytes) -> bool:
@@ -355,7 +393,8 @@ def _extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, end - start
 
 
-def _data(entry: Entry, fd: int) -> Iterator[bytes]:
+def data_of(entry: Entry, fd: int) -> Iterator[bytes]:
+    """Yield what a file holds, holes left out."""
     extents = entry.extents if entry.extents is not None else ((0, entry.size),)
     for offset, length in extents:
         while length:

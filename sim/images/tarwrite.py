@@ -17,8 +17,10 @@ __all__ = ["TarWriter"]
 
 _BLOCK = 512
 _END = bytes(1024)
+_NAMES = bytes(64)  #: of user and group
 _OCTAL_SIZE = 0o77777777777
 _OCTAL_ID = 0o7777777
+_READABLE = bytes(byte if 32 <= byte < 127 else 0x3F for byte in range(256))
 
 
 class TarWriter:
@@ -131,7 +133,7 @@ def _host_file(path: Path) -> Iterable[bytes]:
 
 def _cut(name: bytes) -> bytes:
     """Return what stands in the header where the whole name stands in a record: ASCII, at most 100 bytes."""
-    return bytes(byte if 32 <= byte < 127 else 0x3F for byte in name[:99])
+    return name[:99].translate(_READABLE)
 
 
 def _split(name: bytes) -> tuple[bytes, bytes]:
@@ -177,8 +179,8 @@ def _header(
     prefix: bytes = b"",
     device: tuple[int, int] = (0, 0),
 ) -> bytes:
-    head = b"%s%07o\0%07o\0%07o\0%011o\0%011o\0" % (name.ljust(100, b"\0"), mode, uid, gid, size, modified)
-    tail = b"%s%sustar\00000%s%07o\0%07o\0%s" % (flag, link.ljust(100, b"\0"), bytes(64), *device, prefix)
-    tail = tail.ljust(356, b"\0")
-    total = sum(head) + sum(tail) + 256
-    return b"%s%06o\0 %s" % (head, total, tail)
+    block = b"%s%07o\0%07o\0%07o\0%011o\0%011o\0        %s%sustar\00000%s%07o\0%07o\0%s" % (
+        name.ljust(100, b"\0"), mode, uid, gid, size, modified,
+        flag, link.ljust(100, b"\0"), _NAMES, *device, prefix.ljust(167, b"\0"),
+    )  # fmt: skip
+    return b"%s%06o\0 %s" % (block[:148], sum(block), block[156:])

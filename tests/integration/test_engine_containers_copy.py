@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import mmap
 import os
 import socket
 import tarfile
@@ -19,6 +20,7 @@ from docker.models.containers import Container
 
 from fusefs import Journal, Kind
 from tests.daemons import Daemon
+from tests.patience import until
 from tests.shared import client, engine, running
 
 __all__ = ["client", "engine", "running"]
@@ -120,6 +122,34 @@ def test_volumes_are_seen(client: docker.DockerClient, state: str) -> None:
     assert Path(mount["Source"], "inside").read_bytes() == b"x"
     assert list(out(container, "/vol/inside")) == ["inside"]
     assert client.containers.run("busybox", "cat /v/inside", volumes=["kept:/v"], remove=True) == b"x"
+
+
+def test_what_a_container_has_mounted_is_seen(client: docker.DockerClient) -> None:
+    script = "echo 1 > /over; touch /t/there; mkdir /m; mount -t tmpfs m /m; echo 2 > /m/two; echo ok; sleep 1000"
+    container = client.containers.run(
+        "busybox", ["sh", "-c", script], tmpfs={"/t": ""}, cap_add=["SYS_ADMIN"], detach=True
+    )
+    until(lambda: container.logs() == b"ok\n")
+    assert set(out(container, "/t")) == {"t", "t/there"}
+    assert set(out(container, "/m/")) == {"m", "m/two"}
+    assert out(container, "/etc/hostname")["hostname"].size > 0
+    assert "proc/self/status" not in out(container, "/over")
+    with pytest.raises(NotFound):
+        out(container, "/m/three")
+
+
+def test_what_is_written_to_a_mapped_file_comes_out(client: docker.DockerClient) -> None:
+    container = client.containers.run("busybox", ["sh", "-c", "echo here > /mapped; sleep 1000"], detach=True)
+    pid = client.api.inspect_container(container.id)["State"]["Pid"]
+    place = Path(f"/proc/{pid}/root/mapped")
+    until(place.exists)
+    with open(place, "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        mapped[:4] = b"mine"
+        stream, _ = container.get_archive("/mapped")
+        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
+            content = archive.extractfile("mapped")
+            assert content is not None
+            assert content.read() == b"mine\n"
 
 
 def test_what_a_path_is_told_in_the_header(client: docker.DockerClient) -> None:
