@@ -9,6 +9,7 @@ Threads: any. Data is read and written without the tree's lock. An `OpenFile` ma
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -19,6 +20,7 @@ from fusefs.node import Node
 from fusefs.operation import EffectKind, Kind
 from fusefs.record import recorded
 from fusefs.renames import Renames
+from fusefs.stack import Options, Stack
 from fusefs.table import failure
 from fusefs.tree import Entry
 
@@ -27,6 +29,9 @@ __all__ = ["Files", "OpenDirectory", "OpenFile"]
 #: Flags of open(2) that reach the file in its layer; the others are the kernel's or the driver's affair.
 _PASSED = os.O_ACCMODE | os.O_DSYNC | os.O_SYNC | os.O_NONBLOCK
 _FALLOC_KEEP_SIZE = 1
+
+#: Extended attributes that the kernel and common programs ask of each file that they change, and few files have.
+_OFTEN_ASKED = frozenset({b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default"})
 
 #: What stands for the descriptor of a file that is not opened in its layer yet, and of one that is closed.
 _UNOPENED, _CLOSED = -1, -2
@@ -74,6 +79,11 @@ class Files(Renames):
 
     All methods raise `OSError` with the errno that the kernel's overlayfs gives.
     """
+
+    def __init__(self, stack: Stack, options: Options | None = None) -> None:
+        super().__init__(stack, options)
+        #: Errno by which a layer says that a kind of object lacks one of the attributes that are asked for often.
+        self._lacks: dict[tuple[int | None, int, bytes], int] = {}
 
     # Opening
 
@@ -137,6 +147,9 @@ class Files(Renames):
                 for fd in opened:
                     os.close(fd)
                 raise
+            if self.options.cache:  # cheap while it is open: whoever writes to it is asked for its capabilities first
+                with contextlib.suppress(OSError):
+                    node.attributes = tuple([os.fsencode(each) for each in os.listxattr(opened[0])])
             return node, OpenFile(self.hold(node), opened[0], flags)
 
     @recorded(Kind.OPEN)
@@ -332,8 +345,9 @@ class Files(Renames):
         """Set the times (utimensat(2)), ns since the epoch; None leaves one as it is, -1 means now."""
         self.copy_up(node, data=False)
         with self.lock:
-            _, path = self.host_path(node)
-            syscalls.utimens(-1, path, accessed, modified, follow=node.orphan is not None)
+            kept, path, place = self._reach(node)
+            syscalls.utimens(-1 if place is None else place, path, accessed, modified, follow=node.orphan is not None)
+            del kept
         self._changed(node)
 
     @recorded(Kind.TRUNCATE)
@@ -366,16 +380,43 @@ class Files(Renames):
     def getxattr(self, node: Node, name: bytes) -> bytes:
         """Return an extended attribute (lgetxattr(2)); ENODATA where there is none."""
         self.caller.target = os.fsdecode(name)
+        if name not in _OFTEN_ASKED or not self.options.cache:
+            return self._getxattr(node, self._attribute_name(name))
+        # Programs ask in vain, again and again: names that were looked at once answer that without a system call.
+        key = (node.layer, node.kind, name)
+        code = self._lacks.get(key)
+        if code is not None and name not in self._attribute_names(node):
+            raise failure(code, name)
+        try:
+            return self._getxattr(node, name)
+        except OSError as error:
+            if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+                self._lacks[key] = error.errno
+            raise
+
+    def _getxattr(self, node: Node, name: bytes) -> bytes:
         with self.lock:
             _, path = self.host_path(node)
-            return os.getxattr(path, self._attribute_name(name), follow_symlinks=node.orphan is not None)
+            return os.getxattr(path, name, follow_symlinks=node.orphan is not None)
+
+    def _attribute_names(self, node: Node) -> tuple[bytes, ...]:
+        """Return the names of the extended attributes of the object in its layer."""
+        names = node.attributes
+        if names is None:
+            with self.lock:
+                _, path = self.host_path(node)
+                found = os.listxattr(path, follow_symlinks=node.orphan is not None)
+                names = tuple([os.fsencode(name) for name in found])
+                if self.options.cache:
+                    node.attributes = names
+        return names
 
     @recorded(Kind.LISTXATTR)
     def listxattr(self, node: Node) -> list[bytes]:
         """Return the names of the extended attributes (llistxattr(2)), the union's own left out."""
-        with self.lock:
-            _, path = self.host_path(node)
-            names = [os.fsencode(name) for name in os.listxattr(path, follow_symlinks=node.orphan is not None)]
+        names = self._attribute_names(node)
+        if not names:
+            return []
         own = self.marks
         return [marks.unescape_attribute(name, own) for name in names if not marks.is_private_attribute(name, own)]
 
@@ -395,6 +436,7 @@ class Files(Renames):
         with self.lock:
             _, path = self.host_path(node)
             real = self._attribute_name(name)
+            node.attributes = None
             os.setxattr(path, real, value, flags, follow_symlinks=node.orphan is not None)
         self._changed(node)
 
@@ -411,6 +453,7 @@ class Files(Renames):
         self.copy_up(node, data=False)
         with self.lock:
             _, path = self.host_path(node)
+            node.attributes = None
             os.removexattr(path, real, follow_symlinks=node.orphan is not None)
         self._changed(node)
 

@@ -211,7 +211,7 @@ class Layer:
             Whether what lower layers have under this name is hidden, as in `Listing.cut`.
         """
         if self._cache and path not in self._large:
-            listing = self.listing(path)
+            listing = self._listings.get(path) or self.listing(path)
             return listing.names.get(name, -1), name in listing.cut
         directory = self.directory(path)
         cut = self._has(directory, marks.OCI_PREFIX + name) if len(name) <= 251 else False

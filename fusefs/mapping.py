@@ -25,7 +25,7 @@ import errno
 import os
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -238,7 +238,7 @@ class PresentedUnion(Union):
         uid, gid = users.owner(found.st_uid), groups.owner(found.st_gid)
         real = found.real if (uid, gid) == (found.st_uid, found.st_gid) else _with_owner(found.real, uid, gid)
         links = 1 if node.is_directory and not self.presentation.count_links else found.st_nlink
-        return replace(found, real=real, st_nlink=links)
+        return found._replace(real=real, st_nlink=links)
 
     def chown(self, node: Node, uid: int, gid: int) -> None:
         """Set the owner, given as the merged view shows it; -1 leaves one as it is."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fusefs.layer import Directory
 
@@ -63,9 +63,12 @@ class Node:
         Held by whoever copies it up; made when it is first needed.
     generation
         Counts up when the data moves to another file, so that open files notice.
+    attributes
+        Names of its extended attributes in its layer; None where they were not looked at.
     """
 
     __slots__ = (
+        "attributes",
         "children",
         "copying",
         "count",
@@ -104,6 +107,7 @@ class Node:
         self.status: os.stat_result | None = None
         self.orphan: Directory | None = None
         self.generation = 0
+        self.attributes: tuple[bytes, ...] | None = None
         self.copying: threading.Lock | None = None
         self.keys: tuple[tuple[int, int], ...] = ()
         self.data: tuple[int, bytes, bytes] | None = None
@@ -172,8 +176,7 @@ class Node:
         return f"<Node {self.path()} inode={self.inode} layers={','.join(where)}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """Status of an object of the merged view: that of the real file, with the merged view's identity.
 
     Attributes

@@ -120,8 +120,17 @@ class _Timespec(ctypes.Structure):
 def utimens(directory: int, name: bytes, accessed: int | None, modified: int | None, *, follow: bool = False) -> None:
     """Set times in nanoseconds since the epoch (utimensat(2)); None leaves one as it is, -1 means now.
 
-    Times before 1970 are negative; -1 ns itself cannot be asked for, which no filesystem minds.
+    `directory` is -1 for a path that begins at the root. Times before 1970 are negative; -1 ns itself cannot be asked
+    for, which no filesystem minds.
     """
+    if accessed not in (None, -1) and modified not in (None, -1):  # what Python has too, and five times as fast
+        os.utime(
+            name,
+            ns=(accessed, modified),
+            dir_fd=directory if directory >= 0 else None,
+            follow_symlinks=follow,
+        )
+        return
 
     def spec(time: int | None) -> _Timespec:
         if time is None:

@@ -41,7 +41,11 @@ class Tree(Table):
             ENOENT, ENAMETOOLONG, ENOTDIR.
         """
         with self.lock:
-            return self.hold(self._find(parent, name))
+            node = self._find(parent, name)
+            if not node.pins:
+                self._idle.pop(node, None)
+            node.pins += 1
+            return node
 
     def lookup_each(self, parent: Node, names: Iterable[bytes]) -> list[tuple[Node, Attributes] | None]:
         """Return what each name in a directory leads to, held for the caller, and its status; None for what is gone.
@@ -325,6 +329,18 @@ class Tree(Table):
             A directory's parts and `b""`; or where the directory of a file is, and the file's name there. None where
             no layer shows anything.
         """
+        if redirect is None:
+            # Most names are of files, and those need no more than the first layer that has them.
+            for part in parts:
+                value, _ = self.layer(part[0]).entry(part[1], name)
+                if value == 0:
+                    return None
+                if value > 0:
+                    if Listing.unpack(value)[1] != stat.S_IFDIR:
+                        return (part,), name
+                    break
+            else:
+                return None
         found: list[tuple[int, bytes]] = []
         places = [(number, path, name) for number, path in parts]
         if redirect is not None:

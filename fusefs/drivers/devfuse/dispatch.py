@@ -53,26 +53,9 @@ _REFUSED = {
 }
 
 #: Requests that are never answered.
-_SILENT = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT, Opcode.NOTIFY_REPLY})
-
-#: Requests that may take long: whoever takes one lets another worker read the next.
-_SLOW = frozenset(
-    {
-        Opcode.FSYNC, Opcode.FSYNCDIR, Opcode.SYNCFS, Opcode.FALLOCATE, Opcode.LSEEK,
-    }
-)  # fmt: skip
-
-#: Requests that copy a file up, where that has not happened yet.
-_COPIES = frozenset({Opcode.SETATTR, Opcode.SETXATTR, Opcode.REMOVEXATTR, Opcode.OPEN})
-
-#: All requests that may take long, by what they ask for. All others, which are most, are known by one look here.
-_PERHAPS_SLOW = frozenset(
-    int(opcode)
-    for opcode in (
-        *_SLOW, *_COPIES, Opcode.WRITE, Opcode.READ, Opcode.READDIR, Opcode.RENAME, Opcode.RENAME2, Opcode.LINK,
-        Opcode.COPY_FILE_RANGE, Opcode.COPY_FILE_RANGE_64,
-    )
-)  # fmt: skip
+_SILENT = frozenset(
+    int(opcode) for opcode in (Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT, Opcode.NOTIFY_REPLY)
+)
 
 _LARGE = 1 << 16
 _KILLED = 1 << (signal.SIGKILL - 1)
@@ -157,6 +140,26 @@ class Dispatcher(Opening):
             Opcode.TMPFILE: self.tmpfile,
             Opcode.COPY_FILE_RANGE_64: self.copy_file_range_64,
         }
+        #: What says of a request that it may take long; of one that is not here, which are most, it never is said.
+        self._slow: dict[int, Callable[[int, memoryview], bool]] = {
+            Opcode.FSYNC: self._always,
+            Opcode.FSYNCDIR: self._always,
+            Opcode.SYNCFS: self._always,
+            Opcode.FALLOCATE: self._always,
+            Opcode.LSEEK: self._always,
+            Opcode.OPEN: self._opens_for_writing,
+            Opcode.SETATTR: self._changes_lower_file,
+            Opcode.SETXATTR: self._changes_lower_file,
+            Opcode.REMOVEXATTR: self._changes_lower_file,
+            Opcode.LINK: self._links_lower_file,
+            Opcode.RENAME: self._renames_lower_file,
+            Opcode.RENAME2: self._renames2_lower_file,
+            Opcode.WRITE: self._moves_much,
+            Opcode.READ: self._moves_much,
+            Opcode.READDIR: self._begins_listing,
+            Opcode.COPY_FILE_RANGE: self._copies_much,
+            Opcode.COPY_FILE_RANGE_64: self._copies_much,
+        }
 
     def handle(self, request: memoryview) -> tuple[bytes, bytes] | None:
         """Answer a request.
@@ -222,27 +225,42 @@ class Dispatcher(Opening):
 
     def is_slow(self, request: memoryview) -> bool:
         """Tell whether a request may take long, so that somebody else should read the next one meanwhile."""
-        length, opcode, _, node_id, *_ = _IN(request)
-        if opcode not in _PERHAPS_SLOW:
-            return False
-        if opcode in _SLOW:
-            return True
-        if opcode == Opcode.WRITE:
-            return bool(length > _LARGE)
-        if opcode == Opcode.READ:
-            return bool(_READ(request, _IN_SIZE)[2] > _LARGE)
-        if opcode == Opcode.READDIR:
-            return not _READ(request, _IN_SIZE)[1]
-        if opcode in (Opcode.RENAME, Opcode.RENAME2):
-            return self._moves_lower_file(node_id, bytes(request[_IN_SIZE + 8 : length]), opcode)
-        if opcode in (Opcode.COPY_FILE_RANGE, Opcode.COPY_FILE_RANGE_64):
-            return self.copies_much(request[_IN_SIZE:])
-        if opcode == Opcode.LINK:
-            node_id = int.from_bytes(request[_IN_SIZE : _IN_SIZE + 8], "little")
-        elif opcode not in _COPIES or (opcode == Opcode.OPEN and not _OPEN(request, _IN_SIZE)[0] & _WRITES):
-            return False
+        _, opcode, _, node_id, _, _, _, _, _ = _IN(request)
+        asked = self._slow.get(opcode)
+        return asked is not None and asked(node_id, request[_IN_SIZE:])
+
+    # Which requests may take long: those that copy a file up where that has not happened yet, much data, the disk.
+
+    @staticmethod
+    def _always(_node_id: int, _body: memoryview) -> bool:
+        return True
+
+    @staticmethod
+    def _moves_much(_node_id: int, body: memoryview) -> bool:
+        return bool(_READ(body)[2] > _LARGE)  # WRITE begins as READ does
+
+    @staticmethod
+    def _begins_listing(_node_id: int, body: memoryview) -> bool:
+        return not _READ(body)[1]
+
+    def _opens_for_writing(self, node_id: int, body: memoryview) -> bool:
+        return bool(_OPEN(body)[0] & _WRITES) and self._changes_lower_file(node_id, body)
+
+    def _changes_lower_file(self, node_id: int, _body: memoryview) -> bool:
         known = self.nodes.get(node_id)
         return known is not None and self._copies_long(known.node)
+
+    def _links_lower_file(self, _node_id: int, body: memoryview) -> bool:
+        return self._changes_lower_file(wire.LINK_IN.codec.unpack_from(body)[0], body)
+
+    def _copies_much(self, _node_id: int, body: memoryview) -> bool:
+        return self.copies_much(body)
+
+    def _renames_lower_file(self, node_id: int, body: memoryview) -> bool:
+        return self._moves_lower_file(node_id, bytes(body[wire.RENAME_IN.size :]))
+
+    def _renames2_lower_file(self, node_id: int, body: memoryview) -> bool:
+        return self._moves_lower_file(node_id, bytes(body[wire.RENAME2_IN.size :]))
 
     def _copies_long(self, node: Node) -> bool:
         """Tell whether a change of an object has to wait for a disk, or for much data, to have it copied up first."""
@@ -250,11 +268,10 @@ class Dispatcher(Opening):
             return False
         return not self.union.options.volatile or self.union.real_status(node).st_size > _LARGE
 
-    def _moves_lower_file(self, node_id: int, names: bytes, opcode: int) -> bool:
+    def _moves_lower_file(self, node_id: int, names: bytes) -> bool:
         """Tell whether what a rename moves has to be copied up first, or may have to."""
         known = self.nodes.get(node_id)
-        name = names[8 if opcode == Opcode.RENAME2 else 0 :].partition(b"\0")[0]
-        child = known.node.children.get(name) if known is not None else None
+        child = known.node.children.get(names.partition(b"\0")[0]) if known is not None else None
         return child is None or self._copies_long(child)
 
     def destroy(self, _node_id: int, _body: memoryview) -> bytes:

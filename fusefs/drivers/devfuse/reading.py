@@ -58,8 +58,8 @@ def take_name(body: memoryview, offset: int = 0) -> bytes:
     OSError
         EINVAL where it is no such name.
     """
-    name = take_names(body, offset)[0]
-    if not name or b"/" in name or name in (b".", b".."):
+    name, ended, _ = bytes(body[offset:]).partition(b"\0")
+    if not ended or not name or b"/" in name or name in (b".", b".."):
         raise failure(errno.EINVAL, name)
     return name
 
