@@ -177,6 +177,12 @@ class Files(Renames):
         if fd != _CLOSED:
             self.release(file.node)
 
+    def rest(self, file: OpenFile) -> None:
+        """Let go of the file in its layer until its descriptor is needed again; nobody may be at work with it."""
+        fd, file.fd = file.fd, _UNOPENED
+        if fd >= 0:
+            os.close(fd)
+
     def descriptor(self, file: OpenFile) -> int:
         """Return the descriptor of the file where its data is now."""
         node = file.node

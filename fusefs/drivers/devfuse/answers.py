@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
@@ -141,8 +142,10 @@ class Listing:
             parts.append(name.ljust(whole - _DIRENT.size, b"\0"))
         return b"".join(parts)
 
-    def page_plus(self, position: int, size: int, look: Callable[[list[bytes]], list[Values]]) -> bytes:
-        """Return the `fuse_direntplus`es after a position, as many as have room in `size` bytes.
+    def page_plus(
+        self, position: int, size: int, look: Callable[[list[bytes]], list[Values]], *, most: int = sys.maxsize
+    ) -> bytes:
+        """Return the `fuse_direntplus`es after a position, as many as have room in `size` bytes, or `most`.
 
         Parameters
         ----------
@@ -153,7 +156,7 @@ class Listing:
         room = size
         for entry in self.after(position):
             whole = (_DIRENT_PLUS.size + len(entry[1]) + 7) & ~7
-            if whole > room:
+            if whole > room or len(chosen) == most:
                 break
             room -= whole
             chosen.append(entry)

@@ -45,13 +45,15 @@ class State:
         Whether the pages in the page cache may be wrong.
     filled
         Whether the file was put into the page cache already.
+    reader
+        Handle that all share who only read through the page cache, 0 for none; it stays when the last of them is gone.
     """
 
-    __slots__ = ("backing", "caching", "filled", "generation", "passing", "stale", "writers")
+    __slots__ = ("backing", "caching", "filled", "generation", "passing", "reader", "stale", "writers")
 
     def __init__(self) -> None:
         self.passing = self.caching = self.writers = 0
-        self.backing = 0
+        self.backing = self.reader = 0
         self.generation = -1
         self.stale = False
         self.filled = False

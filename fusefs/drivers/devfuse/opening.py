@@ -13,6 +13,9 @@ read while another program opens it for writing stays in the page cache, and the
 passthrough of lower layers too the two have different backing files: then the node gets a new ID, and ESTALE makes the
 kernel look the name up again; who has the old one open goes on reading the old data.
 
+Who reads a file through the page cache needs nothing of an open file but that it is one. So all its readers share one
+handle, also those that come later: a program that opens the same file again costs a look into a table.
+
 A file with setuid or setgid is never written in passthrough: the kernel leaves it to us to drop them, and we would not
 see the write.
 
@@ -44,6 +47,7 @@ __all__ = ["Opening"]
 
 _OPEN = wire.OPEN_IN.codec.unpack_from
 _OPEN_OUT = wire.OPEN_OUT.codec.pack
+_RELEASE = wire.RELEASE_IN.codec.unpack_from
 _READ = wire.READ_IN.codec.unpack_from
 _WRITE = wire.WRITE_IN.codec.unpack_from
 _WRITE_OUT = wire.WRITE_OUT.codec.pack
@@ -55,6 +59,12 @@ _KEEP = int(Fopen.KEEP_CACHE)
 _DIRECT = int(Fopen.DIRECT_IO | Fopen.PARALLEL_DIRECT_WRITES | Fopen.NOFLUSH)
 _PASSING = int(Fopen.PASSTHROUGH | Fopen.NOFLUSH)
 
+#: Flags of who does more than to read.
+_CHANGES = os.O_ACCMODE | os.O_TRUNC
+
+#: Stands for the number of users of a handle that only one has.
+_ALONE = -1
+
 #: What the kernel opens without asking. Somebody who asks nevertheless is not to wait for the other end of a fifo.
 _FOREIGN = frozenset({stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK})
 
@@ -65,14 +75,20 @@ log = logging.getLogger(__name__)
 
 
 class _Handle:
-    """An open file as the kernel knows it."""
+    """An open file as the kernel knows it.
 
-    __slots__ = ("file", "known", "passing")
+    `users` counts who has it open, where readers share it, and is `_ALONE` where only one may. `generation` is that of
+    the node when it was opened.
+    """
+
+    __slots__ = ("file", "generation", "known", "passing", "users")
 
     def __init__(self, known: Known, file: OpenFile, passing: bool) -> None:
         self.known = known
         self.file = file
         self.passing = passing
+        self.generation = file.generation
+        self.users = _ALONE
 
 
 class Opening(Changing):
@@ -93,6 +109,9 @@ class Opening(Changing):
         """OPEN."""
         flags, more = _OPEN(body)
         known = self.nodes.find(node_id)
+        state = known.state
+        if state is not None and state.reader and not flags & _CHANGES and self._read_again(state):
+            return _OPEN_OUT(state.reader, _CACHED | _KEEP, 0)
         if known.node.kind in _FOREIGN:
             raise failure(errno.ENXIO)
         file = self.union.open(known.node, flags, deferred=True)
@@ -151,8 +170,48 @@ class Opening(Changing):
         if notify:
             self.device.forget_status(known.id)
         number = next(self._numbers)
-        self._handles[number] = _Handle(known, file, bool(backing))
+        handle = self._handles[number] = _Handle(known, file, bool(backing))
+        if how == _CACHED | _KEEP and not file.flags & _CHANGES and self.union.record is None:
+            self._share(known, number, handle)
         return _OPEN_OUT(number, how, backing)
+
+    # Readers through the page cache share a handle
+
+    def _share(self, known: Known, number: int, handle: _Handle) -> None:
+        """Let who reads a file later use this handle too, unless there is one for that."""
+        with self._modes:
+            state = known.state
+            if state is not None and not state.reader:
+                state.reader = number
+                handle.users = 1
+
+    def _read_again(self, state: State) -> bool:
+        """Open a file once more for who only reads it; false where its data has moved, or is in passthrough now."""
+        with self._modes:
+            handle = self._handles.get(state.reader)
+            if handle is None or state.passing or state.stale or handle.generation != handle.known.node.generation:
+                return False
+            handle.users += 1
+            state.caching += 1
+            return True
+
+    def _read_no_more(self, handle: _Handle) -> None:
+        """Let one reader go. The handle stays for the next one, but not what the last one has opened."""
+        with self._modes:
+            if not handle.users:
+                raise failure(errno.EBADF)
+            handle.users -= 1
+            if handle.known.state is not None:
+                handle.known.state.caching -= 1
+            if not handle.users:
+                self.union.rest(handle.file)
+
+    def drop_state(self, state: State) -> None:
+        """Let go of what was kept of a node that is forgotten."""
+        handle = self._handles.pop(state.reader, None)
+        if handle is not None:
+            self.union.close_file(handle.file)
+        super().drop_state(state)
 
     def _cached(self, known: Known, state: State, file: OpenFile) -> int:
         """Open through the page cache; under the lock of modes, so that no page is being read while it is filled."""
@@ -225,10 +284,14 @@ class Opening(Changing):
 
     def release(self, _node_id: int, body: memoryview) -> bytes:
         """RELEASE."""
-        handle = self._handles.pop(wire.RELEASE_IN.codec.unpack_from(body)[0], None)
-        if handle is None:
-            raise failure(errno.EBADF)
+        number = _RELEASE(body)[0]
+        handle = self._handle(number)
+        if handle.users != _ALONE:
+            self._read_no_more(handle)
+            return b""
         state = handle.known.state
+        if self._handles.pop(number, None) is None:
+            raise failure(errno.EBADF)
         if state is not None and not self.direct:
             with self._modes:
                 if handle.passing:

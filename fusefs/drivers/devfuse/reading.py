@@ -16,7 +16,7 @@ from collections import OrderedDict
 from fusefs.drivers.devfuse import answers, wire
 from fusefs.drivers.devfuse.answers import FOREVER, NOTHING, TICK, Listing, Validity
 from fusefs.drivers.devfuse.device import Device
-from fusefs.drivers.devfuse.nodes import Known, Nodes
+from fusefs.drivers.devfuse.nodes import Known, Nodes, State
 from fusefs.drivers.devfuse.options import Tuning
 from fusefs.files import OpenDirectory
 from fusefs.node import Node
@@ -31,6 +31,11 @@ _SIZE_OUT = wire.GETXATTR_OUT.codec.pack
 
 #: Nodes that the kernel does not know, and names in listings of all layers, that the union remembers.
 _NODES_KEPT, _NAMES_KEPT = 256, 100_000
+
+#: Names that the first request for the listing of a large directory gets, with what they lead to. The kernel always
+#: begins with such a request, and makes more of them where who reads looks at one of the names. So who wants names
+#: alone pays for these few.
+_PROBE = 16
 
 #: Listings that are kept for the next request for the same directory.
 _LISTINGS = 32
@@ -198,7 +203,10 @@ class Reading:
                 found.append((child.id, 0, self.valid, valid[0], 0, valid[1], *answers.attributes_of(attributes)))
             return found
 
-        return self._listing(known, position).page_plus(position, size, look)
+        listing = self._listing(known, position)
+        if not position and len(listing) * wire.DIRENT_PLUS.size > size:
+            return listing.page_plus(position, size, look, most=_PROBE)
+        return listing.page_plus(position, size, look)
 
     def fsyncdir(self, node_id: int, _body: memoryview) -> bytes:
         """FSYNCDIR."""
@@ -232,10 +240,14 @@ class Reading:
 
     def _forget(self, counts: list[tuple[int, int]]) -> None:
         for state in self.nodes.forget(counts):
-            if state.backing:
-                self.device.backing_close(state.backing)
+            self.drop_state(state)
         for number, _ in counts:
             self._listings.pop(number, None)
+
+    def drop_state(self, state: State) -> None:
+        """Let go of what was kept of a node that is forgotten."""
+        if state.backing:
+            self.device.backing_close(state.backing)
 
 
 def _sized(value: bytes, size: int) -> bytes:
