@@ -101,6 +101,7 @@ def mount(
     log: str | os.PathLike[str] | None = None,
     tuning: Tuning | None = None,
     presentation: Presentation | None = None,
+    door: str | os.PathLike[str] | None = None,
     start: Starter | None = None,
 ) -> Mount:
     """Mount a stack of layers.
@@ -128,6 +129,9 @@ def mount(
         How the driver `devfuse` serves; other drivers do not heed it.
     presentation
         What is shown differently from what the layers have, such as who owns it; not by the kernel's overlayfs.
+    door
+        Where the driver `devfuse` shall have a socket at which whole batches of files can be handed in (`fusefs.door`);
+        in a directory that nobody else reaches. Other drivers have none.
     start
         What starts the serving process; None starts an interpreter for it.
 
@@ -176,6 +180,7 @@ def mount(
         cache=options.cache,
         tuning=asdict(tuning or Tuning()),
         presentation=asdict(presentation) if presentation is not None else None,
+        door=os.path.abspath(door) if door else None,
     )
     return Mount(where, chosen, _start(request, log, start or start_interpreter))
 

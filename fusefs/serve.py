@@ -65,6 +65,7 @@ class Request:
     cache: bool = True
     tuning: dict[str, Any] = field(default_factory=dict)
     presentation: dict[str, object] | None = None
+    door: str | None = None
 
     def to_json(self) -> str:
         """Return the text that is passed to the process."""
@@ -238,6 +239,7 @@ def _serve(request: Request, union: Union, say: Callable[[str], None]) -> None:
     elif request.driver == "devfuse":
         from fusefs.drivers.devfuse import Tuning, session
 
-        session.serve(union, request.mountpoint, options, ready, Tuning.from_plain(request.tuning))
+        tuning = Tuning.from_plain(request.tuning)
+        session.serve(union, request.mountpoint, options, ready, tuning, door=request.door)
     else:
         raise FusefsError(f"there is no driver {request.driver!r}")

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import errno
 import stat
+from collections.abc import Collection
 
 from fusefs.files import Files
 from fusefs.node import Node
@@ -46,24 +47,27 @@ class Union(Files):
         """Return the object that a name leads to, held for the caller; as `Tree.lookup`, recorded."""
         return super().lookup(parent, name)
 
-    def walk(self, path: bytes, *, follow: bool = True) -> Node:
+    def walk(self, path: bytes, *, follow: bool = True, barred: Collection[bytes] = ()) -> Node:
         """Return the object at a path of the merged view, held for the caller.
 
         Symlinks on the way are followed within the merged view; one at the end as `follow` says. `..` at the root is
-        the root.
+        the root. None of the paths in `barred` is gone through or arrived at.
 
         Raises
         ------
         OSError
-            ENOENT, ENOTDIR, ELOOP after 40 symlinks, ENAMETOOLONG.
+            ENOENT, ENOTDIR, ELOOP after 40 symlinks, ENAMETOOLONG; EXDEV at what is barred.
         """
-        parent, name = self.walk_parent(path, follow=follow)
+        parent, name = self.walk_parent(path, follow=follow, barred=barred)
         if not name:
             return self.hold(parent)
         with self.lock:
-            return self.hold(self._find(parent, name))
+            node = self._find(parent, name)
+            if barred and node.raw_path() in barred:
+                raise failure(errno.EXDEV, path)
+            return self.hold(node)
 
-    def walk_parent(self, path: bytes, *, follow: bool = False) -> tuple[Node, bytes]:
+    def walk_parent(self, path: bytes, *, follow: bool = False, barred: Collection[bytes] = ()) -> tuple[Node, bytes]:
         """Return the directory that a path's last component is in, and that component; not held.
 
         The component is `b""` where the path leads to a directory by itself (`/`, `.`, `..`).
@@ -99,6 +103,8 @@ class Union(Files):
                 if not last or must_be_directory:
                     if not node.is_directory:
                         raise failure(errno.ENOTDIR, path)
+                    if barred and node.raw_path() in barred:
+                        raise failure(errno.EXDEV, path)
                     at = node
                     if last:
                         return at, b""

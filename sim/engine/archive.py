@@ -11,14 +11,14 @@ import itertools
 import os
 import posixpath
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sim.engine.container import Container
-from sim.engine.errors import BadParameterError, ForbiddenError, NotFoundError
+from sim.engine.errors import BadParameterError, NotFoundError
 from sim.engine.fetching import fetching
-from sim.engine.filling import Filling, gather
+from sim.engine.filling import Filler, check_writable, gather
 from sim.engine.placing import Member, Placing
 from sim.engine.views import rooted
 from sim.images.compression import decompress
@@ -28,7 +28,6 @@ from sim.runtime import resolve_user
 from sim.runtime.syscalls import open_in
 
 if TYPE_CHECKING:
-    from fusefs.union import Union
     from sim.engine.containers import Containers
 
 __all__ = ["Archive", "PathStat", "Sink", "go_mode"]
@@ -189,12 +188,12 @@ class Archive:
         absolute = posixpath.normpath(_absolute(path))
         reader = TarReader(decompress(chunks))
         members: Iterator[Member] = ((entry, reader.body()) for entry in reader if entry.path)
-        times: dict[str, int] = {}
+        filler = Filler(self._owner, container, absolute)
         # The user that all is to belong to is looked up in the view as it is mounted.
-        fills = not own and self._fill(container, absolute, [], times) is not None
+        fills = not own and filler.take([]) is not None
         while fills:
             batch = gather(members)  # while nobody waits for the view: a client may be slow, or never go on
-            left = self._fill(container, absolute, batch.members, times, last=batch.last)
+            left = filler.take(batch.members, last=batch.last)
             if left == 0 and batch.failure is not None:
                 raise batch.failure
             if left == 0 and batch.last:
@@ -215,27 +214,10 @@ class Archive:
                     raise BadParameterError("extraction point is not a directory")
             finally:
                 os.close(place)
-            _check_writable(container, absolute)
+            check_writable(container, absolute)
             owner = _user(root, container.record.config.user) if own else None
-            Placing(root, absolute, keeps_kind=keeps_kind, owner=owner).take(members, times)
+            Placing(root, absolute, keeps_kind=keeps_kind, owner=owner).take(members, filler.times)
         self._owner.tell(container, "extract-to-dir")
-
-    def _fill(
-        self, container: Container, path: str, members: Sequence[Member], times: dict[str, int], *, last: bool = False
-    ) -> int | None:
-        """Put members into a view that nobody has mounted.
-
-        Return how many are left, from the first on that needs the mounted one; None where it must be that for all.
-        `times` gets the times that directories shall have; they have got them when the last is there.
-        """
-        with self._owner.rootfs.opened(container.record) as union:
-            if union is None or not _is_place(union, container, path):
-                return None
-            filling = Filling(union, path, times)
-            done = filling.take(members)
-            if last and done == len(members):
-                filling.finish()
-            return len(members) - done
 
 
 def _absolute(path: str) -> str:
@@ -253,36 +235,6 @@ def _path_stat(path: str, status: os.stat_result, target: str = "") -> PathStat:
 
 def _missing(path: str, name: str) -> NotFoundError:
     return NotFoundError(f"Could not find the file {path} in container {name}")
-
-
-def _is_place(union: Union, container: Container, path: str) -> bool:
-    """Tell whether a tar can go to a path of a view that is not mounted. What is wrong is said of the mounted one."""
-    if container.state.removing or container.state.dead:
-        return False
-    if any(point.type in ("bind", "volume") for point in container.record.mounts):
-        return False
-    try:
-        node = union.walk(os.fsencode(path))
-    except OSError:
-        return False
-    try:
-        if not node.is_directory:
-            return False
-    finally:
-        union.release(node)
-    _check_writable(container, path)
-    return True
-
-
-def _check_writable(container: Container, path: str) -> None:
-    record = container.record
-    for point in sorted(record.mounts, key=lambda each: len(each.destination), reverse=True):
-        if path == point.destination or path.startswith(point.destination.rstrip("/") + "/"):
-            if not point.rw:
-                raise ForbiddenError("mounted volume is marked read-only")
-            return
-    if record.host_config.readonly_rootfs:
-        raise ForbiddenError("container rootfs is marked read-only")
 
 
 def _user(root: int, wish: str) -> tuple[int, int]:

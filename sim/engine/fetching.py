@@ -11,6 +11,7 @@ Any thread may call; what is yielded belongs to it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -18,10 +19,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fusefs import FusefsError, Stack, syscalls
-from fusefs.mount import find_mount
+from fusefs import FusefsError, Stack
 from fusefs.union import Union
-from sim.engine.filling import OWN
+from sim.engine.errors import EngineError
 from sim.images.entry import Entry, Kind
 from sim.images.pack import KINDS, entry_of, is_plain_root, with_holes
 from sim.runtime.stamp import process_start
@@ -33,10 +33,13 @@ if TYPE_CHECKING:
     from sim.engine.container import Container
     from sim.engine.containers import Containers
 
-__all__ = ["Fetching", "fetching", "layers"]
+__all__ = ["Fetching", "fetching", "layers", "mounted"]
 
-#: How many names are looked at together, symlinks on a way at most, and bytes of a file that is read in one go.
-_TOGETHER, _SYMLINKS, _SMALL = 256, 40, 1 << 18
+#: How many names are looked at together, and bytes of a file that is read in one go.
+_TOGETHER, _SMALL = 256, 1 << 18
+
+#: The files of the engine's that are mounted in every container.
+_OWN = frozenset({b"/etc/hosts", b"/etc/hostname", b"/etc/resolv.conf"})
 
 #: How a byte is spelt in a table of mounts that would end the name.
 _OCTAL = re.compile(rb"\\([0-7]{3})")
@@ -50,11 +53,11 @@ def layers(owner: Containers, container: Container) -> Iterator[Union | None]:
         yield None
         return
     lowers, _ = owner.rootfs.lowers(record)
-    try:
-        if container.state.running:
-            _write_out(owner.rootfs.merged(record.id))
-        union = Union(Stack((owner.rootfs.directory(record.id) / "upper", *lowers)))
-    except (OSError, FusefsError):  # the view will say it
+    union = None
+    with contextlib.suppress(OSError, FusefsError, EngineError):  # the view will say it
+        if not (container.state.running and _is_mapped(container, owner.rootfs.merged(record.id))):
+            union = Union(Stack((owner.rootfs.directory(record.id) / "upper", *lowers)))
+    if union is None:
         yield None
         return
     try:
@@ -63,14 +66,25 @@ def layers(owner: Containers, container: Container) -> Iterator[Union | None]:
         union.close()
 
 
-def _write_out(mountpoint: Path) -> None:
-    """Have all that a view's processes have written in its files, which until now may be in memory alone, if mapped."""
-    if find_mount(mountpoint) is not None:
-        root = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _is_mapped(container: Container, mountpoint: Path) -> bool:
+    """Tell whether a process of a running container may be writing to the memory that it has for a file of its view.
+
+    That reaches the layer in a while, and until then is known to the kernel alone.
+    """
+    device = os.stat(mountpoint).st_dev
+    shown = b"%02x:%02x" % (os.major(device), os.minor(device))
+    for pid in container.running_shim().processes():
         try:
-            syscalls.syncfs(root)
-        finally:
-            os.close(root)
+            with open(f"/proc/{pid}/maps", "rb") as table:
+                text = table.read()
+        except OSError:  # it has ended
+            continue
+        if b" " + shown + b" " in text:
+            for line in text.splitlines():
+                _, allowed, _, place, _ = line.split(maxsplit=5)[:5]
+                if place == shown and allowed[1:2] == b"w" and allowed[3:4] == b"s":
+                    return True
+    return False
 
 
 @contextlib.contextmanager
@@ -92,7 +106,7 @@ def fetching(owner: Containers, container: Container, path: str) -> Iterator[Fet
         There is nothing.
     """
     state = container.state
-    points = None if state.removing or state.dead else _mounted(container)
+    points = None if state.removing or state.dead else mounted(container)
     if points is None:
         yield None
         return
@@ -131,34 +145,16 @@ class Fetching:
         FileNotFoundError, NotADirectoryError
             There is nothing.
         """
-        union = self.union
-        follows = path.endswith(("/", "/."))
-        steps = [step for step in reversed(os.fsencode(path).split(b"/")) if step not in (b"", b".")]
-        at, links = union.root, 0
-        while steps:
-            step = steps.pop()
-            if step == b"..":
-                at = at.parent or at
-                continue
-            node = union.lookup(at, step)  # held until the view is closed
-            if stat.S_ISLNK(node.kind):
-                links += 1
-                if not (steps or follows) or links > _SYMLINKS:
-                    return False
-                text = union.readlink(node)
-                if text.startswith(b"/"):
-                    at = union.root
-                steps += [part for part in reversed(text.split(b"/")) if part not in (b"", b".")]
-                continue
-            if (steps or follows) and not node.is_directory:
-                raise NotADirectoryError(path)
-            at = node
-            if at.raw_path() in points:
+        try:
+            node = self.union.walk(os.fsencode(path), follow=False, barred=points)  # held until the view is closed
+        except OSError as error:
+            if error.errno in (errno.EXDEV, errno.ELOOP):
                 return False
-        here = at.raw_path().rstrip(b"/") + b"/"
-        if any(point.startswith(here) for point in points):
+            raise
+        here = node.raw_path().rstrip(b"/") + b"/"
+        if stat.S_ISLNK(node.kind) or any(point.startswith(here) for point in points):
             return False
-        self.node = at
+        self.node = node
         return True
 
     @property
@@ -264,12 +260,12 @@ class Fetching:
         return entry_of(path, Kind.FILE, status, fd, content=content)
 
 
-def _mounted(container: Container) -> frozenset[bytes] | None:
+def mounted(container: Container) -> frozenset[bytes] | None:
     """Return the paths in a container's view on which something is mounted; None where the view is not its root."""
     shim = container.shim
     if shim is None or not container.state.running:
         points = [point.destination for point in container.record.mounts if point.type in ("bind", "volume")]
-        return frozenset(map(os.fsencode, points)) | {os.fsencode(OWN[0]) + b"/" + name for name in OWN[1]}
+        return frozenset(map(os.fsencode, points)) | _OWN
     pid = container.state.pid
     began = process_start(pid)
     try:

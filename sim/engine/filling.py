@@ -1,36 +1,37 @@
-"""Putting the members of a tar into a view that is open in this process and mounted nowhere.
+"""Putting the members of a tar into a container's view without the kernel.
 
-Decided here and only here: which members are put there without the kernel. A call on a mounted view waits for whoever
-serves it, several times for each file; here each is a call of the union, and recorded as such. Paths are walked in the
-merged view, which no symlink and no `..` leads out of. Files, directories and symlinks are taken; at the first member
-that is something else, or would lie where something is mounted, `Filling` stops and leaves it and all after it to
-`Placing`, which works on the mounted view. A `Filling` belongs to one thread, and has the view to itself.
+Decided here and only here: which members are put there by whoever has the view open: this process, for one that is
+mounted nowhere, or the process that serves it, at its door. Files, directories and symlinks are taken; at the first
+member that is something else, or would lie where something is mounted, a `Filler` stops and leaves it and all after it
+to `Placing`, which works on the mounted view. A `Filler` belongs to one thread.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sim.engine.placing import Body, Member, moment, worded
-from sim.images.entry import Entry, Kind
+from fusefs.door import fill
+from fusefs.filling import Filling, Item
+from sim.engine.errors import ForbiddenError
+from sim.engine.fetching import mounted
+from sim.engine.placing import Member, moment, worded
+from sim.engine.views import rooted
+from sim.images.entry import Kind
+from sim.runtime.syscalls import open_in
 
 if TYPE_CHECKING:
-    from fusefs.node import Node
-    from fusefs.union import Union
+    from sim.engine.container import Container
+    from sim.engine.containers import Containers
 
-__all__ = ["OWN", "Batch", "Filling", "gather"]
-
-#: The directory in which files of the engine's are mounted in every container, and these.
-OWN = ("/etc", frozenset({b"hosts", b"hostname", b"resolv.conf"}))
+__all__ = ["Batch", "Filler", "check_writable", "gather"]
 
 #: Bytes of a file that is not kept in memory, and bytes and number of members that are put there in one go.
 _LARGE, _TOGETHER, _MOST = 4 << 20, 8 << 20, 1000
-_TAKEN = (Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK)
+_TAKEN = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +86,37 @@ def gather(members: Iterator[Member]) -> Batch:
     return Batch(found, last=True)
 
 
-class Filling:
-    """A view, and the directory of it that a tar goes into.
+class Filler:
+    """A container, and the directory in it that a tar goes into.
 
     Parameters
     ----------
-    union
-        The view.
-    directory
+    owner
+        The containers of the engine.
+    container
+        One of them.
+    path
         The directory's path in it.
-    times
-        Gets the times that directories shall have when all is in them, by their paths in the tar.
     """
 
-    def __init__(self, union: Union, directory: str, times: dict[str, int]) -> None:
-        self._union, self._directory = union, directory.rstrip("/")
-        self._parent: tuple[bytes, Node] | None = None
-        self._guarded = False
-        self._times = times
+    def __init__(self, owner: Containers, container: Container, path: str) -> None:
+        self._owner, self._container, self._path = owner, container, path
+        self._times: dict[bytes, int] = {}
 
-    def take(self, members: Iterable[Member]) -> int:
-        """Put members in their places; return how many, up to the first that is not for this class.
+    def take(self, members: Sequence[Member], *, last: bool = False) -> int | None:
+        """Put members in their places.
+
+        Parameters
+        ----------
+        members
+            With their contents as bytes.
+        last
+            Whether none comes after them, so that directories get their times, which filling them has changed.
+
+        Returns
+        -------
+        int or None
+            How many are left, from the first on that is not for this class; None where the view cannot be filled so.
 
         Raises
         ------
@@ -114,116 +125,89 @@ class Filling:
         OSError
             The disk is full or fails.
         """
-        done = 0
-        try:
-            for entry, body in members:
-                if not self._take(entry, body):
-                    break
-                done += 1
-        finally:
-            self._leave()
-        return done
-
-    def finish(self) -> None:
-        """Set the times of directories, which filling them changed."""
-        union = self._union
-        for path, modified in reversed(self._times.items()):
-            with contextlib.suppress(OSError):
-                node = union.walk(os.fsencode(f"{self._directory}/{path}"))
-                try:
-                    union.utimens(node, modified, modified)
-                finally:
-                    union.release(node)
-
-    def _leave(self) -> None:
-        if self._parent is not None:
-            self._union.release(self._parent[1])
-            self._parent = None
-
-    def _open(self, path: bytes) -> Node | None:
-        """Return the directory that a member lies in, valid until the next call; None where there is none."""
-        if self._parent is not None:
-            if self._parent[0] == path:
-                return self._parent[1]
-            self._leave()
-        try:
-            node = self._union.walk(os.fsencode(self._directory) + b"/" + path)
-        except OSError:
+        container = self._container
+        points = None if container.state.removing or container.state.dead else mounted(container)
+        if points is None:
             return None
-        if not node.is_directory:
-            self._union.release(node)
+        items = list(_items(members))
+        made = {item.path: item.modified for item in items if stat.S_ISDIR(item.mode)}
+        wanted = self._times | made if last and len(items) == len(members) else {}
+        times = list(reversed(wanted.items()))
+        way = self._at_the_door if container.state.running else self._in_this_process
+        found = way(points, items, times)
+        if found is None:
             return None
-        self._parent = (path, node)
-        self._guarded = node.path() == OWN[0]
-        return node
+        done, error = found
+        if error is not None:
+            raise worded(error, self._path, members[done][0]) from None
+        self._times |= {item.path: item.modified for item in items[:done] if item.path in made}
+        return len(members) - done
 
-    def _take(self, entry: Entry, body: Body) -> bool:
-        """Put a member in its place; tell whether that was possible here."""
-        if entry.kind not in _TAKEN or entry.xattrs or entry.extents is not None:
-            return False
-        above, _, name = entry.path.rpartition(b"/")
-        parent = self._open(above)
-        if parent is None or (self._guarded and name in OWN[1]):
-            return False
-        try:
-            there = self._union.has(parent, name)
-            if there and not self._makes_room(parent, name, entry):
-                return False
-            if entry.kind is Kind.FILE:
-                self._write(parent, name, entry, body)
-            elif entry.kind is Kind.SYMLINK:
-                self._describe(self._union.symlink(parent, name, entry.target), entry)
-            else:
-                union = self._union
-                node = union.lookup(parent, name) if there else union.mkdir(parent, name, 0o700)
-                self._describe(node, entry)
-                self._times[os.fsdecode(entry.path)] = moment(entry)
-        except OSError as error:
-            raise worded(error, self._directory, entry) from None
-        return True
+    @property
+    def times(self) -> dict[str, int]:
+        """The times that directories shall have when all is in them, by their paths in the tar."""
+        return {os.fsdecode(path): modified for path, modified in self._times.items()}
 
-    def _makes_room(self, parent: Node, name: bytes, entry: Entry) -> bool:
-        """Remove what a member replaces; tell whether directories stay directories, and others others."""
-        node = self._union.lookup(parent, name)
-        was = node.is_directory
-        self._union.release(node)
-        if was is not (entry.kind is Kind.DIRECTORY):
-            return False
-        if not was:
-            self._union.unlink(parent, name)
-        return True
-
-    def _write(self, parent: Node, name: bytes, entry: Entry, body: Body) -> None:
-        """Make a file; none is left of one whose content does not arrive whole."""
-        union = self._union
-        node, file = union.create(parent, name, os.O_WRONLY, entry.mode & 0o777)
-        union.hold(node)
-        try:
+    def _at_the_door(
+        self, points: Collection[bytes], items: Sequence[Item], times: Sequence[tuple[bytes, int]]
+    ) -> tuple[int, OSError | None] | None:
+        record, rootfs = self._container.record, self._owner.rootfs
+        if record.host_config.userns_mode not in ("", "host"):
+            return None
+        with rooted(self._owner, self._container) as root:
             try:
-                for offset, part in body:
-                    while part:
-                        done = union.write(file, part, offset)
-                        part, offset = part[done:], offset + done
-            finally:
-                union.close_file(file)
-            self._describe(node, entry)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                union.unlink(parent, name)
-            raise
-        finally:
-            union.release(node)
-
-    def _describe(self, node: Node, entry: Entry) -> None:
-        """Give what was made its owner, mode and time, as far as it has not got them, and give the node back."""
-        union = self._union
+                os.close(open_in(root, self._path, os.O_PATH | os.O_DIRECTORY))
+            except OSError:
+                return None
+        check_writable(self._container, self._path)
         try:
-            made = union.real_status(node)
-            if (made.st_uid, made.st_gid) != (entry.uid, entry.gid):
-                union.chown(node, entry.uid, entry.gid)
-                made = union.real_status(node)
-            if entry.kind is not Kind.SYMLINK and stat.S_IMODE(made.st_mode) != entry.mode:
-                union.chmod(node, entry.mode)
-            union.utimens(node, moment(entry), moment(entry))
-        finally:
+            return fill(rootfs.door(record.id), os.fsencode(self._path), points, items, times)
+        except OSError:  # it has none, or has just ended
+            return None
+
+    def _in_this_process(
+        self, points: Collection[bytes], items: Sequence[Item], times: Sequence[tuple[bytes, int]]
+    ) -> tuple[int, OSError | None] | None:
+        with self._owner.rootfs.opened(self._container.record) as union:
+            if union is None:
+                return None
+            try:
+                node = union.walk(os.fsencode(self._path), barred=points)
+            except OSError:
+                return None
             union.release(node)
+            if not node.is_directory:
+                return None
+            check_writable(self._container, self._path)
+            filling = Filling(union, os.fsencode(self._path), points)
+            found = filling.take(items)
+            filling.set_times(times)
+        return found
+
+
+def check_writable(container: Container, path: str) -> None:
+    """Refuse a path at which a container may write nothing either.
+
+    Raises
+    ------
+    ForbiddenError
+        Its root filesystem, or the volume there, is read-only.
+    """
+    record = container.record
+    for point in sorted(record.mounts, key=lambda each: len(each.destination), reverse=True):
+        if path == point.destination or path.startswith(point.destination.rstrip("/") + "/"):
+            if not point.rw:
+                raise ForbiddenError("mounted volume is marked read-only")
+            return
+    if record.host_config.readonly_rootfs:
+        raise ForbiddenError("container rootfs is marked read-only")
+
+
+def _items(members: Iterable[Member]) -> Iterator[Item]:
+    """Yield the members as items, up to the first that is more than one."""
+    for entry, body in members:
+        kind = _TAKEN.get(entry.kind)
+        if kind is None or entry.xattrs or entry.extents is not None:
+            return
+        content = entry.target if entry.kind is Kind.SYMLINK else b"".join(part for _, part in body)
+        yield Item(entry.path, kind | entry.mode, entry.uid, entry.gid, moment(entry), content)

@@ -6,6 +6,7 @@ there is one more layer, the same for all containers of an image: the places on 
 
     containers/ID/{upper,work,merged}    the RW layer, and where the view is mounted
     containers/ID/journal.db             every operation on it
+    containers/ID/door                   where the process that serves the view takes files that are copied in
     init/IMAGE                           the layer of mount places
     trash/ID                             a container that is being removed
 
@@ -84,6 +85,10 @@ class Rootfs:
     def merged(self, container: str) -> Path:
         """Return where its view is mounted while it is."""
         return self._containers / container / "merged"
+
+    def door(self, container: str) -> Path:
+        """Return where files can be handed to the process that serves its view, see `fusefs.door`."""
+        return self._containers / container / "door"
 
     def prepare(self, container: str) -> None:
         """Make the directories of a new container."""
@@ -177,6 +182,7 @@ class Rootfs:
             level=level,
             names=names,
             log=place / "mount.log" if record.driver != "overlayfs" else None,
+            door=place / "door",
             start=fork_mount,
         )
 

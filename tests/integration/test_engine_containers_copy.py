@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
-import mmap
 import os
 import socket
+import subprocess
 import tarfile
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,18 +140,43 @@ def test_what_a_container_has_mounted_is_seen(client: docker.DockerClient) -> No
         out(container, "/m/three")
 
 
-def test_what_is_written_to_a_mapped_file_comes_out(client: docker.DockerClient) -> None:
-    container = client.containers.run("busybox", ["sh", "-c", "echo here > /mapped; sleep 1000"], detach=True)
-    pid = client.api.inspect_container(container.id)["State"]["Pid"]
-    place = Path(f"/proc/{pid}/root/mapped")
-    until(place.exists)
-    with open(place, "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
-        mapped[:4] = b"mine"
-        stream, _ = container.get_archive("/mapped")
+MAPPING = r"""
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+int main() {
+    int fd = open("/mapped", O_CREAT | O_RDWR, 0644);
+    write(fd, "here", 5);
+    char *mapped = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    memcpy(mapped, "mine", 4);
+    write(1, "ok\n", 3);
+    pause();
+}
+"""
+
+
+def said_ok(container: Container) -> bool:
+    return bool(container.logs().startswith(b"ok"))
+
+
+def test_what_is_written_to_a_mapped_file_comes_out(
+    client: docker.DockerClient, tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    build = [tool("cc"), "-static", "-x", "c", "-", "-o", str(tmp_path / "mapping")]
+    subprocess.run(build, input=MAPPING.encode(), check=True)
+    program = (tmp_path / "mapping").read_bytes()
+    for wanted in ("/mapped", "/"):
+        container = client.containers.create("busybox", "/mapping")
+        info, _ = entry("mapping", program, mode=0o755)
+        container.put_archive("/", packed((info, program)))
+        container.start()
+        until(partial(said_ok, container))
+        stream = container.get_archive("/mapped")[0] if wanted == "/mapped" else container.export()
         with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
             content = archive.extractfile("mapped")
             assert content is not None
-            assert content.read() == b"mine\n"
+            assert content.read() == b"mine\0"
 
 
 def test_what_a_path_is_told_in_the_header(client: docker.DockerClient) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 
 from fusefs.drivers.devfuse import answers, wire
 from fusefs.drivers.devfuse.nodes import Known
@@ -53,6 +54,20 @@ class Changing(Reading):
                 above = self.nodes.known(parent) if parent is not None else None
                 if above is not None:
                     self.device.forget_listing(above.id)
+
+    def changed(self, changes: Iterable[tuple[Node, bytes]]) -> None:
+        """Tell the kernel what was changed by others than itself: directories and names in them, or none."""
+        listings: dict[int, None] = {}
+        for node, name in changes:
+            known = self.nodes.known(node)
+            if known is not None:
+                if name:
+                    self.device.forget_name(known.id, name)
+                    listings[known.id] = None
+                else:
+                    self.device.forget_status(known.id)
+        for number in listings:
+            self.device.forget_listing(number)
 
     # Making
 

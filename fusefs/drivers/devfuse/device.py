@@ -3,8 +3,9 @@
 Decided here and only here: how this process gets a mount (directly, or by fusermount3), and every write to the device
 that is not an answer. Any thread may call.
 
-A notification never waits for a request: only statuses, listings of directories and pages that no request is in flight
-for are dropped or filled, so that the kernel needs no lock whose holder waits for us.
+But for one, a notification never waits for a request: only statuses, listings of directories and pages that no request
+is in flight for are dropped or filled, so that the kernel needs no lock whose holder waits for us. The one is that
+which drops a name.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ __all__ = ["Device"]
 
 _HEADER = wire.OUT_HEADER.codec
 _INVAL_INODE = wire.NOTIFY_INVAL_INODE_OUT.codec
+_INVAL_ENTRY = wire.NOTIFY_INVAL_ENTRY_OUT.codec
 _STORE = wire.NOTIFY_STORE_OUT.codec
 _PRUNE = wire.NOTIFY_PRUNE_OUT.codec
 _BACKING = wire.BACKING_MAP.codec
@@ -121,6 +123,13 @@ class Device:
     def forget_listing(self, node_id: int) -> None:
         """Let the kernel ask for the status and the listing of a directory again."""
         self._notify(Notify.INVAL_INODE, _INVAL_INODE.pack(node_id, 0, 0))
+
+    def forget_name(self, parent_id: int, name: bytes) -> None:
+        """Let the kernel ask again what a name leads to.
+
+        It needs the directory's lock, which who waits for an answer may have: not for who answers.
+        """
+        self._notify(Notify.INVAL_ENTRY, _INVAL_ENTRY.pack(parent_id, len(name), 0), name, b"\0")
 
     def store(self, node_id: int, data: bytes) -> bool:
         """Put the beginning of a file into the page cache."""

@@ -15,13 +15,16 @@ import errno
 import logging
 import mmap
 import os
+import select
 import shutil
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 
 from fusefs import syscalls
+from fusefs.door import Door
 from fusefs.drivers.devfuse import wire
 from fusefs.drivers.devfuse.device import Device
 from fusefs.drivers.devfuse.dispatch import Dispatcher
@@ -83,6 +86,8 @@ class Session:
         self._union = union
         self._turn = threading.Lock()
         self._ended = threading.Event()
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        weakref.finalize(self, os.close, self._bell)  # not before the last worker has rung it
 
     # INIT
 
@@ -151,8 +156,8 @@ class Session:
 
     # Serving
 
-    def run(self) -> None:
-        """Start the workers; return once they have ended, or `end` was called."""
+    def run(self, door: Door | None = None) -> None:
+        """Start the workers; return once they have ended, or `end` was called. Meanwhile serve who comes to a door."""
         threads = [
             threading.Thread(target=self._work, args=(self.device.clone(),), name=f"devfuse-{number}", daemon=True)
             for number in range(max(2, self.tuning.workers))
@@ -160,7 +165,15 @@ class Session:
         for thread in threads:
             thread.start()
         seen = 0
-        while not self._ended.wait(_REST):
+        poll = select.poll()
+        poll.register(self._bell, select.POLLIN)
+        if door is not None:
+            poll.register(door, select.POLLIN)
+        while not self._ended.is_set():
+            if poll.poll(_REST * 1000):
+                if door is not None and not self._ended.is_set():
+                    self._open(door)
+                continue
             forgotten = self.dispatcher.nodes.forgotten
             if forgotten >= MANY and forgotten == seen:
                 try:
@@ -169,9 +182,16 @@ class Session:
                     log.exception("giving memory back failed")
             seen = forgotten
 
+    def _open(self, door: Door) -> None:
+        try:
+            door.serve(self._bell)
+        except Exception:
+            log.exception("serving at the door failed")
+
     def end(self) -> None:
         """Let `run` return."""
         self._ended.set()
+        os.eventfd_write(self._bell, 1)
 
     def _work(self, fd: int) -> None:
         """Lead, and serve what may take long by the way, until the mount is gone."""
@@ -187,7 +207,7 @@ class Session:
         except Exception:
             log.exception("a worker failed")
         finally:
-            self._ended.set()
+            self.end()
             os.close(fd)
 
     def _lead(self, fd: int, buffers: list[mmap.mmap], whole: memoryview) -> int:
@@ -256,7 +276,13 @@ def _read_further_ahead(mountpoint: str, size: int) -> None:
 
 
 def serve(
-    union: Union, mountpoint: str, options: Sequence[str], ready: Callable[[], None], tuning: Tuning | None = None
+    union: Union,
+    mountpoint: str,
+    options: Sequence[str],
+    ready: Callable[[], None],
+    tuning: Tuning | None = None,
+    *,
+    door: str | None = None,
 ) -> None:
     """Mount a union and serve it until it is unmounted, or the process is told to end.
 
@@ -272,6 +298,8 @@ def serve(
         Called once the kernel has accepted the mount.
     tuning
         How to serve it.
+    door
+        Where to have a socket for batches, see `fusefs.door`.
 
     Raises
     ------
@@ -295,8 +323,13 @@ def serve(
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, stop)
         threading.Thread(target=_read_further_ahead, args=(mountpoint, tuning.readahead), daemon=True).start()
-        ready()
-        session.run()
+        with contextlib.ExitStack() as stack:
+            opened = None
+            if door is not None:
+                opened = Door(door, union, session.dispatcher.changed)
+                stack.callback(opened.close)
+            ready()
+            session.run(opened)
     finally:
         if told:
             _unmount(mountpoint)
