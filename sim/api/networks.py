@@ -90,7 +90,7 @@ def network_document(network: Network, version: tuple[int, int], *, containers: 
     if version >= (1, 47):
         document["EnableIPv4"] = True
     document |= {
-        "EnableIPv6": False,
+        "EnableIPv6": network.ipv6,
         "IPAM": {
             "Driver": "default",
             "Options": network.ipam_options,
@@ -112,7 +112,7 @@ def network_document(network: Network, version: tuple[int, int], *, containers: 
                 "EndpointID": endpoint.id,
                 "MacAddress": endpoint.mac,
                 "IPv4Address": endpoint.address,
-                "IPv6Address": "",
+                "IPv6Address": endpoint.address6,
             }
             for container, endpoint in network.endpoints.items()
         }
@@ -131,7 +131,7 @@ def _wish(said: _Create) -> NetworkRequest:
         for pool in ipam.config or ()
     )
     if said.ipv4 is False:
-        raise BadParameterError("IPv4 cannot be disabled: networks here have IPv4 addresses only")
+        raise BadParameterError("IPv4 cannot be disabled: networks here have IPv4 addresses always")
     return NetworkRequest(
         said.name,
         said.driver or "bridge",

@@ -31,6 +31,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--log-opt", "log_opts", multiple=True, metavar="KEY=VALUE", help="An option of the log driver.")
 @click.option("--live-restore", is_flag=True, help="Containers go on while the daemon is away.")
 @click.option("--icc", type=bool, metavar="BOOL", help="Whether containers on the default network reach each other.")
+@click.option("--ip6tables", type=bool, metavar="BOOL", help="Let IPv6 of containers leave with the host's address.")
 @click.option("-D", "--debug", is_flag=True, help="Tell more.")
 @click.option("-l", "--log-level", metavar="LEVEL", help="debug, info, warn, error or fatal.")
 @click.option("-G", "--group", metavar="NAME", help="The group that may use unix sockets.")
@@ -52,6 +53,7 @@ def command(
     log_opts: Sequence[str],
     live_restore: bool,
     icc: bool | None,
+    ip6tables: bool | None,
     debug: bool,
     log_level: str | None,
     group: str | None,
@@ -83,6 +85,7 @@ def command(
         "log-opts": dict(_pair(option) for option in log_opts),
         "live-restore": live_restore or None,
         "icc": icc,
+        "ip6tables": ip6tables,
         "debug": debug or None,
         "log-level": log_level,
         "group": group,

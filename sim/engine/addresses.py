@@ -1,7 +1,8 @@
 """Subnets and addresses: what a network asks for, and what it gets.
 
 Decided here and only here: what of an IPAM configuration is refused, which subnet a network gets that names none (the
-first of Docker's pools that overlaps neither another network nor what the host reaches), and which address comes next.
+first of Docker's pools that overlaps neither another network nor what the host reaches; one of IPv6 has to be named),
+and which address comes next.
 Functions and frozen values; any thread.
 """
 
@@ -15,11 +16,11 @@ from pathlib import Path
 
 import msgspec
 
-from sim.engine.errors import BadParameterError, EngineError, ForbiddenError
+from sim.engine.errors import BadParameterError, EngineError, ForbiddenError, NotFoundError
 from sim.runtime.errors import ContainerError
 from sim.runtime.network import free_subnet
 
-__all__ = ["Pool", "automatic_pool", "checked_pools", "host_routes", "next_address", "take_address"]
+__all__ = ["Pool", "automatic_pool", "checked_address", "checked_pools", "host_routes", "next_address", "take_address"]
 
 
 class Pool(msgspec.Struct, frozen=True, rename={"ip_range": "IPRange", "auxiliary": "AuxiliaryAddresses"}):
@@ -43,22 +44,36 @@ class Pool(msgspec.Struct, frozen=True, rename={"ip_range": "IPRange", "auxiliar
     auxiliary: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
-    def network(self) -> ipaddress.IPv4Network:
+    def network(self) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         """The subnet as a value."""
-        return ipaddress.IPv4Network(self.subnet, strict=False)
+        return ipaddress.ip_network(self.subnet, strict=False)
+
+    @property
+    def version(self) -> int:
+        """4 or 6; 4 where no subnet is named."""
+        return 6 if ":" in self.subnet else 4
 
     @property
     def bridge_address(self) -> str:
         """The gateway, or where none was named the first address of the subnet."""
         if self.gateway:
-            return self.gateway
-        taken = set(self.auxiliary.values())
-        part = ipaddress.IPv4Network(self.ip_range, strict=False) if self.ip_range else self.network
+            return _plain(self.gateway)
+        taken = {_plain(address) for address in self.auxiliary.values()}
+        part = ipaddress.ip_network(self.ip_range, strict=False) if self.ip_range else self.network
         for place in (part, self.network):
             for address in place.hosts():
                 if str(address) not in taken and address in self.network:
                     return str(address)
-        raise EngineError(f"no available IPv4 addresses on this network's address pools: {self.subnet}")
+        raise _full(self)
+
+
+def _plain(address: str) -> str:
+    """Return an address as all others are written: IPv6 has many ways to write one."""
+    return str(ipaddress.ip_address(address))
+
+
+def _full(pool: Pool) -> EngineError:
+    return EngineError(f"no available IPv{pool.version} addresses on this network's address pools: {pool.subnet}")
 
 
 def host_routes() -> list[str]:
@@ -96,21 +111,36 @@ def automatic_pool(used: Iterable[str]) -> Pool:
     return Pool(subnet, str(next(ipaddress.IPv4Network(subnet).hosts())))
 
 
-def checked_pools(wanted: Iterable[Pool], used: Iterable[str]) -> list[Pool]:
-    """Return the pools of a network as it asks for them.
+def checked_pools(wanted: Iterable[Pool], used: Iterable[str], *, ipv6: bool = False) -> list[Pool]:
+    """Return the pools of a network as it asks for them: one of IPv4, and after it one of IPv6 where one was asked for.
+
+    Parameters
+    ----------
+    used
+        The subnets of the other networks.
+    ipv6
+        Whether it must have one of IPv6.
 
     Raises
     ------
     BadParameterError
         One is none, or an address is not in its subnet.
     ForbiddenError
-        One overlaps another network's, or there is more than one.
+        One overlaps another network's, or there is more than one of a kind.
+    NotFoundError
+        One of IPv6 is to be chosen: there are none to choose from.
     """
-    pools = list(wanted)
-    if len(pools) > 1:
+    pools = sorted(wanted, key=lambda pool: pool.version)
+    versions = [pool.version for pool in pools]
+    if len(versions) > len(set(versions)):
         raise ForbiddenError("bridge driver doesn't support multiple subnets")
     taken = list(used)
-    return [_checked(pool, taken) for pool in pools]
+    found = [_checked(pool, taken) for pool in pools]
+    if ipv6 and 6 not in versions:
+        raise NotFoundError(
+            "could not find an available, non-overlapping IPv6 address pool among the defaults to assign to the network"
+        )
+    return found if 4 in versions else [automatic_pool(taken), *found]
 
 
 def _checked(pool: Pool, used: list[str]) -> Pool:
@@ -124,12 +154,12 @@ def _checked(pool: Pool, used: list[str]) -> Pool:
         network = ipaddress.ip_network(pool.subnet, strict=False)
     except ValueError:
         raise BadParameterError(f"invalid subnet {pool.subnet}: invalid CIDR address: {pool.subnet}") from None
-    if network.version != 4:
-        raise ForbiddenError(f"{pool.subnet}: networks here have IPv4 subnets only")
-    if network.prefixlen > 30:
+    if network.is_multicast or (network.version == 6 and network.is_link_local):
+        raise BadParameterError(f"invalid subnet {pool.subnet}: no addresses of it are a network's own")
+    if network.prefixlen > network.max_prefixlen - 2:
         raise BadParameterError(f"invalid subnet {pool.subnet}: it has no room for a container beside its gateway")
     _check_addresses(pool, network)
-    if any(network.overlaps(ipaddress.IPv4Network(other)) for other in used):
+    if any(network.overlaps(ipaddress.ip_network(other)) for other in used):
         raise ForbiddenError("Pool overlaps with other one on this address space")
     return msgspec.structs.replace(pool, subnet=str(network))
 
@@ -157,7 +187,13 @@ def _check_addresses(pool: Pool, network: ipaddress.IPv4Network | ipaddress.IPv6
 
 
 def _reserved(pool: Pool) -> set[str]:
-    return {pool.bridge_address, *pool.auxiliary.values()}
+    return {pool.bridge_address, *map(_plain, pool.auxiliary.values())}
+
+
+def _ends(pool: Pool) -> tuple[object, ...]:
+    """Return the addresses of a subnet that are no container's: of the subnet itself, and with IPv4 of all in it."""
+    network = pool.network
+    return (network.network_address, network.broadcast_address) if network.version == 4 else (network.network_address,)
 
 
 def next_address(pool: Pool, used: Iterable[str]) -> str:
@@ -174,12 +210,26 @@ def next_address(pool: Pool, used: Iterable[str]) -> str:
     '10.0.0.5'
     """
     taken = {*used, *_reserved(pool)}
-    part = ipaddress.IPv4Network(pool.ip_range, strict=False) if pool.ip_range else pool.network
-    ends = (pool.network.network_address, pool.network.broadcast_address)
+    part = ipaddress.ip_network(pool.ip_range, strict=False) if pool.ip_range else pool.network
+    ends = _ends(pool)
     for address in part:
         if address not in ends and str(address) not in taken:
             return str(address)
-    raise EngineError("no available IPv4 addresses on this network's address pools: " + pool.subnet)
+    raise _full(pool)
+
+
+def checked_address(text: str, version: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return an address of a kind that somebody asks for.
+
+    Raises
+    ------
+    BadParameterError
+        It is none.
+    """
+    try:
+        return ipaddress.IPv4Address(text) if version == 4 else ipaddress.IPv6Address(text)
+    except ValueError:
+        raise BadParameterError(f"invalid IPv{version} address: {text}") from None
 
 
 def take_address(pool: Pool, wanted: str, used: Iterable[str]) -> str:
@@ -192,16 +242,10 @@ def take_address(pool: Pool, wanted: str, used: Iterable[str]) -> str:
     ForbiddenError
         It is taken.
     """
-    try:
-        address = ipaddress.IPv4Address(wanted)
-    except ValueError:
-        raise BadParameterError(f"invalid IPv4 address: {wanted}") from None
+    address = checked_address(wanted, pool.version)
     if address not in pool.network:
         raise BadParameterError(f"Invalid address {wanted}: It does not belong to any of this network's subnets")
-    if str(address) in {*used, *_reserved(pool)} or address in (
-        pool.network.network_address,
-        pool.network.broadcast_address,
-    ):
+    if str(address) in {*used, *_reserved(pool)} or address in _ends(pool):
         raise ForbiddenError("Address already in use")
     return str(address)
 

@@ -112,6 +112,7 @@ class Attachments:
         ]
         gateway = "" if network.internal else pool.bridge_address
         taken = {other.interface for other in others}
+        endpoint = self._addressed6(network, endpoint)
         return msgspec.structs.replace(
             endpoint,
             address=f"{address}/{pool.network.prefixlen}",
@@ -119,7 +120,22 @@ class Attachments:
             mac=endpoint.wish.get("MacAddress") or mac_of(address),
             interface=next(f"eth{number}" for number in range(len(taken) + 1) if f"eth{number}" not in taken),
             leads=bool(gateway) and not any(other.leads for other in others),
+            leads6=bool(endpoint.gateway6) and not any(other.leads6 for other in others),
             aliases=tuple(endpoint.wish.get("Aliases") or ()),
+        )
+
+    def _addressed6(self, network: Network, endpoint: Endpoint) -> Endpoint:
+        """Return an endpoint with its address of IPv6 where the network has such."""
+        pool = network.pool6
+        if pool is None:
+            return endpoint
+        used = [other.ip6 for other in network.endpoints.values()]
+        wanted = (endpoint.wish.get("IPAMConfig") or {}).get("IPv6Address") or ""
+        address = take_address(pool, wanted, used) if wanted else next_address(pool, used)
+        return msgspec.structs.replace(
+            endpoint,
+            address6=f"{address}/{pool.network.prefixlen}",
+            gateway6="" if network.internal else pool.bridge_address,
         )
 
     def _attachment(
@@ -128,9 +144,15 @@ class Attachments:
         settings = endpoint_document(network, container, endpoint)
         if not network.pools:
             return Attachment(None, settings, network.name, warnings=warnings)
-        gateway = endpoint.gateway if endpoint.leads else ""
         interface = Interface(
-            network.bridge, endpoint.address, gateway, endpoint.interface, endpoint.mac, mtu=mtu_of(network)
+            network.bridge,
+            endpoint.address,
+            endpoint.gateway if endpoint.leads else "",
+            endpoint.interface,
+            endpoint.mac,
+            mtu=mtu_of(network),
+            address6=endpoint.address6,
+            gateway6=endpoint.gateway6 if endpoint.leads6 else "",
         )
         return Attachment(interface, settings, network.name, self._host.name_server(network), warnings)
 
@@ -262,18 +284,23 @@ class Attachments:
             if endpoint.interface:
                 unplug(pid, endpoint.interface)
             self._without(network, container)
-            if endpoint.leads:
-                self._lead_elsewhere(container, pid)
+            self._lead_elsewhere(container, pid, four=endpoint.leads, six=endpoint.leads6)
         self._networks.tell("disconnect", network, container)
 
-    def _lead_elsewhere(self, container: str, pid: int) -> None:
+    def _lead_elsewhere(self, container: str, pid: int, *, four: bool, six: bool) -> None:
+        """Let the first of a container's networks that can lead to the rest of the world: with IPv4, with IPv6."""
         for network in self._networks.with_container(container):
             endpoint = network.endpoints[container]
-            if endpoint.gateway:
-                route_through(pid, Interface(network.bridge, endpoint.address, endpoint.gateway, endpoint.interface))
-                endpoints = {**network.endpoints, container: msgspec.structs.replace(endpoint, leads=True)}
+            gateway, gateway6 = endpoint.gateway if four else "", endpoint.gateway6 if six else ""
+            if gateway or gateway6:
+                way = Interface(network.bridge, "", gateway, endpoint.interface, gateway6=gateway6)
+                route_through(pid, way)
+                endpoint = msgspec.structs.replace(
+                    endpoint, leads=endpoint.leads or bool(gateway), leads6=endpoint.leads6 or bool(gateway6)
+                )
+                endpoints = {**network.endpoints, container: endpoint}
                 self._networks.keep(msgspec.structs.replace(network, endpoints=endpoints))
-                return
+            four, six = four and not gateway, six and not gateway6
 
     def rename(self, container: str, name: str) -> None:
         """Let a container on networks have another name."""

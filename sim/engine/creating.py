@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from sim.engine.addresses import checked_address
 from sim.engine.checking import check_config, check_host
 from sim.engine.errors import BadParameterError
 from sim.engine.model import Config, ContainerRequest, Healthcheck, HostConfig, LogConfig, RestartPolicy
@@ -136,7 +137,7 @@ def network_wishes(request: ContainerRequest, host: HostConfig) -> dict[str, dic
     Raises
     ------
     BadParameterError
-        The wishes contradict each other.
+        The wishes contradict each other, or an address is none.
     """
     mode = host.network_mode
     wished = (request.networking_config.endpoints_config if request.networking_config else None) or {}
@@ -149,6 +150,10 @@ def network_wishes(request: ContainerRequest, host: HostConfig) -> dict[str, dic
     found = {name: found.pop(name, {}), **found}
     if name in ("host", "none") and len(found) > 1:
         raise BadParameterError(f"conflicting options: the network {name} can't be used with others")
+    for wish in found.values():
+        for key, version in (("IPv4Address", 4), ("IPv6Address", 6)):
+            if address := (wish.get("IPAMConfig") or {}).get(key):
+                checked_address(address, version)
     if request.mac_address and not found[name].get("MacAddress"):
         found[name]["MacAddress"] = request.mac_address
     return found

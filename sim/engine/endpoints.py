@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sim.engine.errors import BadParameterError, NotImplementedHereError
+from sim.engine.errors import BadParameterError
 from sim.runtime import Interface
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ class Endpoint(msgspec.Struct, frozen=True):
         Of the endpoint itself.
     name, hostname
         The container's.
-    address
-        "172.18.0.2/16"; empty on the networks host and none.
-    gateway
+    address, address6
+        "172.18.0.2/16" and "fd00::2/64"; empty on the networks host and none, and where there is no IPv6.
+    gateway, gateway6
         The network's.
     interface
         Inside: "eth0".
-    leads
+    leads, leads6
         Whether the container's default route goes this way.
     aliases
         What the other containers on the network may call it besides.
@@ -55,11 +55,19 @@ class Endpoint(msgspec.Struct, frozen=True):
     aliases: tuple[str, ...] = ()
     servers: tuple[str, ...] = ()
     wish: dict[str, Any] = msgspec.field(default_factory=dict)
+    address6: str = ""
+    gateway6: str = ""
+    leads6: bool = False
 
     @property
     def ip(self) -> str:
-        """The address without the prefix."""
+        """The address of IPv4 without the prefix."""
         return self.address.partition("/")[0]
+
+    @property
+    def ip6(self) -> str:
+        """The address of IPv6 without the prefix; empty where it has none."""
+        return self.address6.partition("/")[0]
 
     def names(self, container: str) -> list[str]:
         """Return what it is called on a user-defined network: name, aliases, short ID, host name."""
@@ -95,7 +103,7 @@ class Attachment:
 def endpoint_document(network: Network, container: str, endpoint: Endpoint) -> dict[str, Any]:
     """Return an endpoint as the API's `EndpointSettings`."""
     wish = endpoint.wish
-    _, _, prefix = endpoint.address.partition("/")
+    prefix, prefix6 = (address.partition("/")[2] for address in (endpoint.address, endpoint.address6))
     named = bool(network.pools) and not network.predefined
     return {
         "IPAMConfig": wish.get("IPAMConfig") or None,
@@ -109,9 +117,9 @@ def endpoint_document(network: Network, container: str, endpoint: Endpoint) -> d
         "Gateway": endpoint.gateway,
         "IPAddress": endpoint.ip,
         "IPPrefixLen": int(prefix or 0),
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
+        "IPv6Gateway": endpoint.gateway6,
+        "GlobalIPv6Address": endpoint.ip6,
+        "GlobalIPv6PrefixLen": int(prefix6 or 0),
         "DNSNames": endpoint.names(container) if named else None,
     }
 
@@ -119,12 +127,12 @@ def endpoint_document(network: Network, container: str, endpoint: Endpoint) -> d
 def check_wish(network: Network, wish: Mapping[str, Any]) -> None:
     """Refuse wishes that this network cannot meet, in Docker's words."""
     ipam = wish.get("IPAMConfig") or {}
-    if ipam.get("IPv6Address"):
-        raise NotImplementedHereError("networks here have IPv4 addresses only: leave out the IPv6 address")
-    if ipam.get("IPv4Address"):
+    for key, version in (("IPv4Address", 4), ("IPv6Address", 6)):
+        if not ipam.get(key):
+            continue
         if network.predefined:
             raise BadParameterError("user specified IP address is supported on user defined networks only")
-        if network.automatic:
+        if not any(pool.version == version and not (version == 4 and network.automatic) for pool in network.pools):
             raise BadParameterError(
                 "user specified IP address is supported only when connecting to networks with user configured subnets"
             )

@@ -111,7 +111,7 @@ class HostSide:
             pool = network.pools[0]
             fresh = automatic_pool(self._networks.subnets(without=network.id))
             if not self._still_free(pool.subnet):
-                network = msgspec.structs.replace(network, pools=(fresh,))
+                network = msgspec.structs.replace(network, pools=(fresh, *network.pools[1:]))
         options = {**network.options, BRIDGE_NAME: name} if network.predefined else network.options
         return msgspec.structs.replace(network, bridge=name, options=options)
 
@@ -120,7 +120,7 @@ class HostSide:
         return not any(mine.overlaps(ipaddress.ip_network(other)) for other in host_routes())
 
     def _bridge(self, network: Network) -> Bridge:
-        pool = network.pools[0]
+        pool, pool6 = network.pools[0], network.pool6
         masquerade = network.options.get(_MASQUERADE, "true").lower() not in ("false", "0")
         return Bridge(
             network.bridge,
@@ -130,6 +130,7 @@ class HostSide:
             masquerade,
             mtu_of(network),
             self._parting(network) if network.parted else None,
+            *((pool6.subnet, pool6.bridge_address, self._networks.masquerades6) if pool6 is not None else ()),
         )
 
     def _parting(self, network: Network) -> Parting:
@@ -227,5 +228,5 @@ def _names_on(network: Network) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     for container, endpoint in network.endpoints.items():
         for name in endpoint.names(container):
-            names.setdefault(name.lower(), []).append(endpoint.ip)
+            names.setdefault(name.lower(), []).extend(address for address in (endpoint.ip, endpoint.ip6) if address)
     return names

@@ -44,9 +44,11 @@ class Network(msgspec.Struct, frozen=True):
     Attributes
     ----------
     pools
-        Its subnets; none for the drivers host and null.
+        Its subnets: one of IPv4, and after it perhaps one of IPv6; none for the drivers host and null.
     automatic
-        Whether the subnet was chosen for it, so that another may be chosen as long as nobody is on it.
+        Whether the subnet of IPv4 was chosen for it, so that another may be chosen as long as nobody is on it.
+    ipv6
+        Whether containers on it have an address of IPv6 too. Without, a subnet of IPv6 says nothing, as with Docker.
     bridge
         The interface, while it is there.
     endpoints
@@ -66,6 +68,12 @@ class Network(msgspec.Struct, frozen=True):
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     bridge: str = ""
     endpoints: dict[str, Endpoint] = msgspec.field(default_factory=dict)
+    ipv6: bool = False
+
+    @property
+    def pool6(self) -> Pool | None:
+        """The subnet of IPv6 that containers on it have addresses of."""
+        return next((pool for pool in self.pools if pool.version == 6), None) if self.ipv6 else None
 
     @property
     def parted(self) -> bool:
@@ -128,8 +136,6 @@ def check_request(wish: NetworkRequest) -> None:
         )
     if wish.ingress or wish.scope == "swarm":
         raise UnavailableError(NOT_A_MANAGER)
-    if wish.ipv6:
-        raise NotImplementedHereError("networks here have IPv4 addresses only: leave out --ipv6")
     if wish.config_only:
         raise NotImplementedHereError("networks that hold a configuration only are not made here")
     if (mtu := wish.options.get(MTU)) is not None and not mtu.isdecimal():

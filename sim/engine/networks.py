@@ -68,6 +68,11 @@ class Networks:
     # -- what there is
 
     @property
+    def masquerades6(self) -> bool:
+        """Whether what containers send beyond their networks by IPv6 has the host's address."""
+        return self._engine.settings.ip6tables
+
+    @property
     def lock(self) -> threading.RLock:
         """Held while what is known about networks is changed."""
         return self._lock
@@ -162,19 +167,20 @@ class Networks:
                 raise ConflictError(f"network with name {wish.name} already exists")
             used = self.subnets()
             asked = [pool for pool in wish.pools if pool != Pool()]
-            pools = checked_pools(asked, used) if asked else [automatic_pool(used)]
+            pools = checked_pools(asked, used, ipv6=wish.ipv6)
             network = Network(
                 secrets.token_hex(32),
                 wish.name,
                 wish.driver,
                 now(),
                 tuple(pools),
-                not asked,
+                not any(pool.version == 4 for pool in asked),
                 wish.internal,
                 wish.attachable,
                 dict(wish.options),
                 wish.ipam_options,
                 dict(wish.labels),
+                ipv6=wish.ipv6,
             )
             self.keep(network)
         self.tell("create", network)

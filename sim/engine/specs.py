@@ -150,7 +150,13 @@ def write_etc_files(
     config, host = record.config, record.host_config
     full = f"{config.hostname}.{config.domainname}" if config.domainname else ""
     names = f"{full} {config.hostname}" if full else config.hostname
-    own = [(each.interface.address.partition("/")[0], names) for each in attachments if each.interface is not None]
+    own = [
+        (address.partition("/")[0], names)
+        for each in attachments
+        if each.interface is not None
+        for address in (each.interface.address, each.interface.address6)
+        if address
+    ]
     servers = list(dict.fromkeys(each.dns for each in attachments if each.dns))
     options = list(host.dns_options or ())
     if servers and not any(option.startswith("ndots") for option in options):

@@ -46,6 +46,8 @@ class DaemonSettings:
         Whether containers go on when the daemon stops.
     icc
         Whether containers on the default network reach each other.
+    ip6tables
+        Whether what containers send beyond their networks by IPv6 has the host's address.
     group
         Whose members may use unix sockets.
     pidfile
@@ -68,6 +70,7 @@ class DaemonSettings:
     log_opts: Mapping[str, str] = field(default_factory=dict)
     live_restore: bool = False
     icc: bool = True
+    ip6tables: bool = False
     group: str | None = None
     pidfile: str | None = None
     tls: bool = False
@@ -158,6 +161,7 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "log-opts": _options,
     "live-restore": _truth,
     "icc": _truth,
+    "ip6tables": _truth,
     "group": _text,
     "pidfile": _text,
     "tls": _truth,

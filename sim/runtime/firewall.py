@@ -10,6 +10,7 @@ thread may call; rules are those of the caller's network namespace.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import shutil
 import subprocess
@@ -75,8 +76,13 @@ def _table(bridge: str) -> str:
     return _BRIDGES + "".join(character if character.isalnum() else "_" for character in bridge)
 
 
-def guard(bridge: str, subnet: str, *, internal: bool, masquerade: bool) -> tuple[str, ...]:
-    """Write a bridge's table anew: NAT to the outside, and nothing into it but answers and its own; return warnings."""
+def guard(
+    bridge: str, subnet: str, *, internal: bool, masquerade: bool, subnet6: str = "", masquerade6: bool = False
+) -> tuple[str, ...]:
+    """Write a bridge's table anew: NAT to the outside, and nothing into it but answers and its own; return warnings.
+
+    What may pass is the same for IPv4 and IPv6: no rule for that names an address.
+    """
     if internal:
         beyond = f'iifname "{bridge}" oifname != "{bridge}" drop; oifname "{bridge}" drop;'
     else:
@@ -84,6 +90,8 @@ def guard(bridge: str, subnet: str, *, internal: bool, masquerade: bool) -> tupl
         beyond = f'iifname "{bridge}" accept; oifname "{bridge}" ct state established,related accept; '
         beyond += f'oifname "{bridge}" ct status dnat accept; oifname "{bridge}" drop;'
     nat = f'ip saddr {subnet} oifname != "{bridge}" masquerade;' if masquerade and not internal else ""
+    if subnet6 and masquerade6 and not internal:
+        nat += f' ip6 saddr {subnet6} oifname != "{bridge}" masquerade;'
     rules = f"""
         add table inet {_table(bridge)}
         delete table inet {_table(bridge)}
@@ -98,7 +106,7 @@ def guard(bridge: str, subnet: str, *, internal: bool, masquerade: bool) -> tupl
     """
     try:
         _nft(rules)
-        _let_through(bridge)
+        _let_through(bridge, _families(bool(subnet6)))
     except UnsupportedError as error:
         return (f"{error}: containers of {bridge} reach each other, but nothing beyond",)
     return ()
@@ -109,10 +117,12 @@ def part(bridge: str, subnet: str, parting: Parting) -> tuple[str, ...]:
 
     What goes from one port of a bridge to another is not routed, so this is a table of the bridge family's. Not every
     kernel knows there which bridge it is, so who is meant is told by the hardware address, without which nobody takes
-    it, and what is for all by the subnet. As with Docker, addresses are still found out (ARP).
+    it, and what is for all by the subnet; or, since with IPv6 everybody has further addresses, by who sends it. As with
+    Docker, addresses are still found out (ARP).
     """
     opened = "\n".join(rule for each in parting.openings for rule in each.rules())
-    single = f"ether daddr {{ {', '.join(parting.hardware)} }} ether type {{ ip, ip6 }} drop;"
+    theirs = f"{{ {', '.join(parting.hardware)} }}"
+    single = f"ether daddr {theirs} ether type {{ ip, ip6 }} drop; ether saddr {theirs} ether type ip6 drop;"
     rules = f"""
         add table bridge {_table(bridge)}
         delete table bridge {_table(bridge)}
@@ -132,13 +142,21 @@ def part(bridge: str, subnet: str, parting: Parting) -> tuple[str, ...]:
     return ()
 
 
-def unguard(bridge: str, *, parted: bool = True) -> None:
-    """Remove a bridge's rules; where there are none that is no error. `parted` is whether `part` was asked for."""
+def unguard(bridge: str, *, parted: bool = True, ipv6: bool = True) -> None:
+    """Remove a bridge's rules; where there are none that is no error.
+
+    Parameters
+    ----------
+    parted
+        Whether `part` was asked for.
+    ipv6
+        Whether it has a subnet of IPv6.
+    """
     for family in ("inet", *(("bridge",) if parted else ())):
         with contextlib.suppress(ContainerError):
             _nft(f"add table {family} {_table(bridge)}\ndelete table {family} {_table(bridge)}\n")
     with contextlib.suppress(ContainerError):
-        _shut_out(bridge)
+        _shut_out(bridge, _families(ipv6))
 
 
 def publish(name: str, bridge: str, address: str, ports: Iterable[Port]) -> None:
@@ -199,32 +217,37 @@ def tables() -> tuple[set[str], set[str]]:
     return {name for name in names if not name.startswith(rest)}, ports
 
 
-def _let_through(bridge: str) -> None:
-    """Let the bridge through another filter that drops whatever it does not know."""
-    _shut_out(bridge)
-    for chain in (_USERS, _FORWARD):
-        try:
-            text = _nft(f"list chain ip filter {chain}\n")
-        except ContainerError:  # there is none of this name
-            continue
-        if chain == _USERS or "policy drop" in text:
-            rules = (f'{way} "{bridge}" counter accept comment "{_mark(bridge)}"' for way in ("iifname", "oifname"))
-            with contextlib.suppress(ContainerError):
-                _nft("".join(f"insert rule ip filter {chain} {rule}\n" for rule in rules))
-            return
+def _families(ipv6: bool) -> tuple[str, ...]:
+    return ("ip", "ip6") if ipv6 else ("ip",)
 
 
-def _shut_out(bridge: str) -> None:
-    """Take away what `_let_through` has put into another's filter."""
-    for chain in (_USERS, _FORWARD):
+def _let_through(bridge: str, families: Iterable[str]) -> None:
+    """Let the bridge through other filters that drop whatever they do not know."""
+    _shut_out(bridge, families)
+    for family in families:
+        for chain in (_USERS, _FORWARD):
+            try:
+                text = _nft(f"list chain {family} filter {chain}\n")
+            except ContainerError:  # there is none of this name
+                continue
+            if chain == _USERS or "policy drop" in text:
+                rules = (f'{way} "{bridge}" counter accept comment "{_mark(bridge)}"' for way in ("iifname", "oifname"))
+                with contextlib.suppress(ContainerError):
+                    _nft("".join(f"insert rule {family} filter {chain} {rule}\n" for rule in rules))
+                break
+
+
+def _shut_out(bridge: str, families: Iterable[str]) -> None:
+    """Take away what `_let_through` has put into others' filters."""
+    for family, chain in itertools.product(families, (_USERS, _FORWARD)):
         try:
-            text = _nft(f"list chain ip filter {chain}\n", "-a")
+            text = _nft(f"list chain {family} filter {chain}\n", "-a")
         except ContainerError:
             continue
         handles = re.findall(rf'comment "{re.escape(_mark(bridge))}" # handle (\d+)$', text, re.MULTILINE)
         with contextlib.suppress(ContainerError):
             if handles:
-                _nft("".join(f"delete rule ip filter {chain} handle {handle}\n" for handle in handles))
+                _nft("".join(f"delete rule {family} filter {chain} handle {handle}\n" for handle in handles))
 
 
 def _mark(bridge: str) -> str:

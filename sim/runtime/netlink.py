@@ -15,6 +15,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from sim.runtime.errors import ContainerError
 from sim.runtime.spec import Interface
@@ -24,8 +25,10 @@ __all__ = [
     "add_address",
     "add_bridge",
     "add_default_route",
+    "add_default_routes",
     "add_pair",
     "addresses",
+    "allow_ipv6",
     "attribute",
     "attributes",
     "configure_inside",
@@ -225,6 +228,21 @@ def configure_inside(interfaces: Iterable[Interface]) -> None:
     """Give the interfaces, which are in the calling process's namespace by now, their addresses and routes."""
     for interface in interfaces:
         add_address(interface.name, interface.address)
+        if interface.address6:
+            allow_ipv6(interface.name)
+            add_address(interface.name, interface.address6)
         set_link(interface.name)
-        if interface.gateway:
-            add_default_route(interface.gateway, interface.name)
+        add_default_routes(interface)
+
+
+def add_default_routes(interface: Interface) -> None:
+    """Send everything that has no nearer route to an interface's gateways."""
+    for gateway in (interface.gateway, interface.gateway6):
+        if gateway:
+            add_default_route(gateway, interface.name)
+
+
+def allow_ipv6(name: str) -> None:
+    """Let an interface have addresses of IPv6, whatever is set for new ones."""
+    with contextlib.suppress(OSError):  # what else is amiss is told where it gets one
+        Path("/proc/sys/net/ipv6/conf", name, "disable_ipv6").write_text("0")

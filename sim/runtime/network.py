@@ -44,6 +44,10 @@ class Bridge:
         Bytes of the largest packet; 0 leaves it to the kernel.
     parting
         Which containers are kept from each other; None for none.
+    subnet6, gateway6
+        Of IPv6, besides; empty for none.
+    masquerade6
+        Whether what they send beyond it by IPv6 has the host's address.
     """
 
     name: str
@@ -53,6 +57,14 @@ class Bridge:
     masquerade: bool = True
     mtu: int = 0
     parting: firewall.Parting | None = None
+    subnet6: str = ""
+    gateway6: str = ""
+    masquerade6: bool = False
+
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """Its subnets, each with the bridge's own address there."""
+        return [(self.subnet, self.gateway), *([(self.subnet6, self.gateway6)] if self.subnet6 else [])]
 
 
 def free_subnet(used: Iterable[str] = ()) -> str:
@@ -115,29 +127,42 @@ def create_bridge(bridge: Bridge) -> tuple[str, ...]:
     UnsupportedError
         The caller may not configure the network.
     """
-    network = ipaddress.ip_network(bridge.subnet)
-    if ipaddress.ip_address(bridge.gateway) not in network:
-        raise ContainerError(f"no matching subnet for gateway {bridge.gateway}")
+    for subnet, gateway in bridge.places:
+        if ipaddress.ip_address(gateway) not in ipaddress.ip_network(subnet):
+            raise ContainerError(f"no matching subnet for gateway {gateway}")
     here = netlink.find_link(bridge.name)
     for index, address in netlink.addresses():
-        if (here is None or index != here.index) and ipaddress.ip_interface(address).network.overlaps(network):
+        theirs = ipaddress.ip_interface(address).network
+        if here is not None and index == here.index:
+            continue
+        if any(theirs.overlaps(ipaddress.ip_network(subnet)) for subnet, _ in bridge.places):
             raise ContainerError("Pool overlaps with other one on this address space")
     try:
         # Its own address: the kernel would take one of a container's, and another when that one goes, and then those
         # that are left would send what is for the gateway to nobody, as long as they remember the old one.
-        made = netlink.add_bridge(bridge.name, mac_of(bridge.gateway) if network.version == 4 else "")
+        made = netlink.add_bridge(bridge.name, mac_of(bridge.gateway) if ":" not in bridge.gateway else "")
     except PermissionError as error:
         raise UnsupportedError("only root can make bridges: use the network default, none or host") from error
     except OSError as error:
         raise ContainerError(f"cannot make the bridge {bridge.name}: {error.strerror}") from error
     try:
-        netlink.add_address(bridge.name, f"{bridge.gateway}/{network.prefixlen}")
+        if bridge.subnet6:
+            netlink.allow_ipv6(bridge.name)
+        for subnet, gateway in bridge.places:
+            netlink.add_address(bridge.name, f"{gateway}/{ipaddress.ip_network(subnet).prefixlen}")
         netlink.set_link(bridge.name, mtu=bridge.mtu)
         if not bridge.internal:
             _forwarding()
+            if bridge.subnet6:
+                _forwarding6()
         parted = firewall.part(bridge.name, bridge.subnet, bridge.parting) if bridge.parting is not None else ()
         return parted + firewall.guard(
-            bridge.name, bridge.subnet, internal=bridge.internal, masquerade=bridge.masquerade
+            bridge.name,
+            bridge.subnet,
+            internal=bridge.internal,
+            masquerade=bridge.masquerade,
+            subnet6=bridge.subnet6,
+            masquerade6=bridge.masquerade and bridge.masquerade6,
         )
     except BaseException:
         if made:
@@ -148,10 +173,23 @@ def create_bridge(bridge: Bridge) -> tuple[str, ...]:
 def delete_bridge(bridge: Bridge) -> None:
     """Remove a bridge and its rules; one that is not there is no error."""
     netlink.delete_link(bridge.name)
-    firewall.unguard(bridge.name, parted=bridge.parting is not None)
+    firewall.unguard(bridge.name, parted=bridge.parting is not None, ipv6=bool(bridge.subnet6))
 
 
 def _forwarding() -> None:
     path = Path("/proc/sys/net/ipv4/ip_forward")
     if path.read_text().strip() != "1":
         path.write_text("1")
+
+
+def _forwarding6() -> None:
+    """Let the host pass IPv6 on; interfaces that learn their routes from a router go on doing so, as they would not."""
+    place = Path("/proc/sys/net/ipv6/conf")
+    if (place / "all/forwarding").read_text().strip() == "1":
+        return
+    for interface in place.iterdir():
+        learns = interface / "accept_ra"
+        if learns.read_text().strip() == "1" and interface.name != "all":
+            learns.write_text("2")  # one that passes on what is not for it learns only then
+    for name in ("default", "all"):
+        (place / name / "forwarding").write_text("1")

@@ -96,7 +96,7 @@ def _change(request: PlugRequest) -> list[str]:
                 netlink.delete_link(interface.name)
             raise
     elif request.what == "route":
-        netlink.add_default_route(interface.gateway, interface.name)
+        netlink.add_default_routes(interface)
     elif request.what == "unplug":
         if netlink.find_link(interface.name) is None:
             raise ContainerError(f"the container has no interface {interface.name}")

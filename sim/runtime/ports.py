@@ -88,7 +88,7 @@ def _socket(port: Port) -> socket.socket:
     return bound
 
 
-def serve_ports(listeners: list[Listener], address: str, namespaces: int) -> int:
+def serve_ports(listeners: list[Listener], address: str, namespaces: int, *, address6: str = "") -> int:
     """Fork the process that passes on what comes, and return its number. It ends with the caller.
 
     Parameters
@@ -97,6 +97,8 @@ def serve_ports(listeners: list[Listener], address: str, namespaces: int) -> int
         Bound sockets; the caller's are closed.
     address
         The container's.
+    address6
+        That of IPv6, where it has one: what comes by IPv6 is passed on by it.
     namespaces
         pidfd of the container's first process, whose user and network namespace is to be joined; -1 for none.
     """
@@ -119,7 +121,7 @@ def serve_ports(listeners: list[Listener], address: str, namespaces: int) -> int
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
         syscalls.close_from(max(keep) + 1)
-        _Relay(listeners, address).run()
+        _Relay(listeners, address, address6 or address).run()
     finally:
         os._exit(1)
 
@@ -145,14 +147,20 @@ class _Stream:
 class _Relay:
     """The event loop of the process that passes on."""
 
-    def __init__(self, listeners: list[Listener], address: str) -> None:
-        self._address = address
+    def __init__(self, listeners: list[Listener], address: str, address6: str) -> None:
+        self._address, self._address6 = address, address6
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._senders: dict[tuple[int, tuple[object, ...]], tuple[socket.socket, float]] = {}
         for listener in listeners:
             take = self._datagram if listener.port.protocol == "udp" else self._accept
             self._watch(listener.socket, select.POLLIN, lambda event, one=listener, take=take: take(one))  # type: ignore[misc]
+
+    def _target(self, listener: Listener) -> tuple[socket.AddressFamily, tuple[str, int]]:
+        """Return where what comes to a port is passed on to."""
+        address = self._address6 if ":" in listener.port.host_ip else self._address
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return family, (address, listener.port.container_port)
 
     def _watch(self, each: socket.socket, events: int, handler: Callable[[int], None]) -> None:
         self._handlers[each.fileno()] = handler
@@ -179,12 +187,12 @@ class _Relay:
     def _accept(self, listener: Listener) -> None:
         client, _ = listener.socket.accept()
         client.setblocking(False)
-        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
+        family, target = self._target(listener)
         server = socket.socket(family, socket.SOCK_STREAM)
         server.setblocking(False)
         for each in (client, server):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        server.connect_ex((self._address, listener.port.container_port))
+        server.connect_ex(target)
         streams = _Stream(client, server), _Stream(server, client)
         self._watch(server, select.POLLOUT, lambda event: self._connected(server, client, streams))
 
@@ -241,9 +249,9 @@ class _Relay:
         key = listener.socket.fileno(), sender
         known = self._senders.get(key)
         if known is None:
-            family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
+            family, target = self._target(listener)
             own = socket.socket(family, socket.SOCK_DGRAM)
-            own.connect((self._address, listener.port.container_port))
+            own.connect(target)
             own.setblocking(False)
             self._watch(own, select.POLLIN, lambda event: self._answer(listener, own, key))
         else:

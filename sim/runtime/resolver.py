@@ -178,8 +178,8 @@ def answer(packet: bytes, names: Mapping[str, list[str]]) -> bytes | None:
 
 
 def _records(name: str, kind: int, names: Mapping[str, list[str]]) -> list[bytes] | None:
-    if kind == _PTR and name.endswith(".in-addr.arpa"):
-        address = ".".join(reversed(name.removesuffix(".in-addr.arpa").split(".")))
+    if kind == _PTR and name.endswith(".arpa"):
+        address = _reversed_address(name)
         owner = next((each for each, addresses in names.items() if address in addresses), None)
         return [_encode_name(owner)] if owner else None
     if name not in names:
@@ -187,6 +187,21 @@ def _records(name: str, kind: int, names: Mapping[str, list[str]]) -> list[bytes
     version = {_A: 4, _AAAA: 6}.get(kind)
     found = [ipaddress.ip_address(each) for each in names[name]]
     return [each.packed for each in found if each.version == version]
+
+
+def _reversed_address(name: str) -> str:
+    """Return the address that a name stands for by which its owner is looked up; empty for none (RFC 1035, RFC 3596).
+
+    >>> _reversed_address("2.0.18.172.in-addr.arpa")
+    '172.18.0.2'
+    """
+    digits = "".join(reversed(name.removesuffix(".ip6.arpa").split(".")))
+    if name.endswith(".ip6.arpa") and len(digits) == 32:
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.IPv6Address(bytes.fromhex(digits)))
+    elif name.endswith(".in-addr.arpa"):
+        return ".".join(reversed(name.removesuffix(".in-addr.arpa").split(".")))
+    return ""
 
 
 def serve_names(request: ResolverRequest, control: Channel) -> None:

@@ -207,7 +207,7 @@ class Interface:
     bridge
         Name of the host's bridge; it must be there.
     address
-        "10.88.0.2/16"; IPv4 or IPv6.
+        "10.88.0.2/16"; IPv4 or IPv6; "" for none.
     gateway
         Default route, "" for none.
     name
@@ -218,6 +218,8 @@ class Interface:
         The host's end, at most 15 characters; "" makes one up.
     mtu
         Bytes of the largest packet; 0 leaves it to the kernel. That of the bridge.
+    address6, gateway6
+        Of IPv6, besides: "fd00::2/64", and the default route; "" for none.
     """
 
     bridge: str
@@ -227,6 +229,8 @@ class Interface:
     mac: str = ""
     host_name: str = ""
     mtu: int = 0
+    address6: str = ""
+    gateway6: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,12 +118,15 @@ class World:
         return replace(spec, capabilities=spec.capabilities & ~_MKNOD)
 
     def _publish(self, spec: ProcessSpec, pid: int) -> None:
-        address = "127.0.0.1" if spec.namespaces.network == "new" else ADDRESS
+        address, address6 = "127.0.0.1" if spec.namespaces.network == "new" else ADDRESS, ""
         if spec.interfaces:
-            address = spec.interfaces[0].address.partition("/")[0]
+            address, address6 = (
+                each.partition("/")[0] for each in (spec.interfaces[0].address, spec.interfaces[0].address6)
+            )
         first = os.pidfd_open(pid)
         try:
-            self._helpers.append(serve_ports(self._listeners, address, -1 if spec.interfaces else first))
+            joined = -1 if spec.interfaces else first
+            self._helpers.append(serve_ports(self._listeners, address, joined, address6=address6))
         finally:
             os.close(first)
             self._listeners = []

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.engine.addresses import Pool, automatic_pool, checked_pools, host_routes, next_address, take_address
-from sim.engine.errors import BadParameterError, EngineError, ForbiddenError
+from sim.engine.errors import BadParameterError, EngineError, ForbiddenError, NotFoundError
 
 
 def test_the_first_pools_are_dockers() -> None:
@@ -36,17 +36,51 @@ def test_the_first_pools_are_dockers() -> None:
         (Pool("", "10.1.0.1"), BadParameterError, "user specified configuration requires a subnet"),
         (Pool("10.1.0.0/31"), BadParameterError, "no room for a container"),
         (Pool("10.9.1.0/24"), ForbiddenError, "Pool overlaps with other one on this address space"),
-        (Pool("fd00::/64"), ForbiddenError, "IPv4 subnets only"),
+        (Pool("fd00::/127"), BadParameterError, "no room for a container"),
+        (Pool("fe80::/64"), BadParameterError, "no addresses of it are a network's own"),
+        (Pool("ff05::/64"), BadParameterError, "no addresses of it are a network's own"),
+        (Pool("fd00::zz/64"), BadParameterError, "invalid CIDR address"),
+        (Pool("fd00::/64", "fd01::1"), BadParameterError, "no matching subnet for gateway fd01::1"),
+        (Pool("fd00::/64", "10.1.0.1"), BadParameterError, "no matching subnet for gateway 10.1.0.1"),
+        (Pool("fd09:0:0:1::/64"), ForbiddenError, "Pool overlaps with other one on this address space"),
     ],
 )
 def test_pools_that_are_refused(pool: Pool, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text):
-        checked_pools([pool], ["10.9.0.0/16"])
+        checked_pools([pool], ["10.9.0.0/16", "fd09::/16"])
 
 
 def test_one_subnet_a_network() -> None:
     with pytest.raises(ForbiddenError, match="multiple subnets"):
         checked_pools([Pool("10.1.0.0/16"), Pool("10.2.0.0/16")], [])
+    with pytest.raises(ForbiddenError, match="multiple subnets"):
+        checked_pools([Pool("fd00::/64"), Pool("10.1.0.0/16"), Pool("fd01::/64")], [])
+
+
+def test_one_of_ipv6_comes_after_the_other_and_is_never_chosen() -> None:
+    found = checked_pools([Pool("fd00::5/64"), Pool("10.1.0.0/16")], [], ipv6=True)
+    assert [pool.subnet for pool in found] == ["10.1.0.0/16", "fd00::/64"]
+    chosen, wished = checked_pools([Pool("fd00::/64")], [], ipv6=True)
+    assert (chosen.version, wished.version) == (4, 6)
+    with pytest.raises(NotFoundError, match="non-overlapping IPv6 address pool"):
+        checked_pools([Pool("10.1.0.0/16")], [], ipv6=True)
+
+
+def test_addresses_of_ipv6() -> None:
+    pool = Pool("fd00::/64", "", "", {"printer": "FD00:0::2"})
+    assert pool.bridge_address == "fd00::1"
+    assert next_address(pool, ["fd00::3"]) == "fd00::4"
+    assert next_address(Pool("fd00::/64", "", "fd00::8:0/112"), []) == "fd00::8:0"  # the gateway is the next one
+    assert Pool("fd00::/64", "FD00::0:5").bridge_address == "fd00::5"
+    assert take_address(pool, "fd00:0:0::ffff", []) == "fd00::ffff"
+    for wanted in ("fd00::", "fd00::1", "fd00::2", "fd00::3"):
+        with pytest.raises(ForbiddenError):
+            take_address(pool, wanted, ["fd00::3"])
+    with pytest.raises(BadParameterError, match=r"invalid IPv6 address: 10\.0\.0\.1"):
+        take_address(pool, "10.0.0.1", [])
+    small = Pool("fd00::/126")
+    with pytest.raises(EngineError, match="no available IPv6 addresses"):
+        next_address(small, ["fd00::2", "fd00::3"])
 
 
 def test_a_host_part_in_a_subnet_is_left_out() -> None:

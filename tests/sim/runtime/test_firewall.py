@@ -248,6 +248,50 @@ DROPS_ALL = textwrap.dedent("""
 """)
 
 
+DROPS_SIX = textwrap.dedent("""
+    import pathlib, subprocess, sys
+    from sim.runtime.network import Bridge, create_bridge, delete_bridge
+
+    def nft(*words, given=None):
+        return subprocess.run(["nft", *words], input=given, capture_output=True, text=True, check=True).stdout
+
+    conf = pathlib.Path("/proc/sys/net/ipv6/conf")
+    subprocess.run(["ip", "link", "add", "out", "type", "veth"], check=True)
+    (conf / "default/disable_ipv6").write_text("1")
+    nft("-f", "-", given="table ip6 filter { chain FORWARD { type filter hook forward priority 0; policy drop; }\\n}")
+    before = nft("list", "table", "ip6", "filter")
+    bridge = Bridge("lltest5", "10.214.5.0/24", "10.214.5.1", subnet6="fd00:214::/64", gateway6="fd00:214::1")
+    create_bridge(bridge)
+    assert (conf / "all/forwarding").read_text() == "1\\n"
+    assert (conf / "out/accept_ra").read_text() == "2\\n"  # else the host would not hear of its routers any more
+    assert "fd00:214::1/64" in subprocess.run(["ip", "-6", "addr"], capture_output=True, text=True).stdout
+    assert nft("list", "chain", "ip6", "filter", "FORWARD").count('"lltest5" counter') == 2
+    assert "ip6 saddr" not in nft("list", "ruleset")
+    create_bridge(Bridge(*(getattr(bridge, name) for name in bridge.__slots__[:-1]), masquerade6=True))
+    assert nft("list", "ruleset").count("ip6 saddr fd00:214::/64") == 1
+    assert nft("list", "chain", "ip6", "filter", "FORWARD").count('"lltest5" counter') == 2
+    delete_bridge(bridge)
+    assert nft("list", "table", "ip6", "filter") == before
+    assert "lltest" not in nft("list", "ruleset")
+    (conf / "out/accept_ra").write_text("1")
+    create_bridge(bridge)
+    assert (conf / "out/accept_ra").read_text() == "1\\n"  # who has had it so since is right
+    try:
+        create_bridge(Bridge("lltest6", "10.214.6.0/24", "10.214.6.1", subnet6="fd00:214::/80", gateway6="fd00:214::9"))
+    except Exception as error:
+        assert "Pool overlaps" in str(error)
+    else:
+        raise AssertionError("no overlap was seen")
+""")
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this kernel has no IPv6")
+def test_a_bridge_with_ipv6() -> None:
+    command = ["unshare", "-n", sys.executable, "-c", DROPS_SIX]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("chain", ["DOCKER-USER", "FORWARD"])
 def test_another_filter_that_drops_all(chain: str) -> None:
     more = "" if chain == "FORWARD" else f"chain {chain} {{ counter return; }}"

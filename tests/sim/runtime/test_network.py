@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import shutil
 import socket
@@ -328,6 +329,15 @@ def test_answers() -> None:
     empty = answer(query("web", 28), names)
     assert empty is not None
     assert struct.unpack_from(">HHHH", empty)[3] == 0  # there is such a name, but no such address
+    both = answer(query("web", 28), {"web": ["10.0.0.2", "fd00::2"]})
+    assert both is not None
+    assert both.endswith(ipaddress.ip_address("fd00::2").packed)
+    for owner in ("2.0.0.10.in-addr.arpa", ipaddress.ip_address("fd00::2").reverse_pointer):
+        back = answer(query(owner, 12), {"web": ["10.0.0.2", "fd00::2"]})
+        assert back is not None
+        assert back.endswith(b"\x03web\0")
+    for strange in ("2.ip6.arpa", "x" + "0." * 32 + "ip6.arpa", "arpa", "8.b.d.0.arpa"):
+        assert answer(query(strange, 12), {"web": ["fd00::2"]}) is None
     assert answer(query("elsewhere.org", 1), names) is None
     assert answer(reply, names) is None  # an answer is no question
 
