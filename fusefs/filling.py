@@ -145,21 +145,27 @@ class Filling:
         if parent is None or self._above + name in self._points:
             return False
         is_directory = stat.S_ISDIR(item.mode)
-        there = union.has(parent, name)
-        if there and not self._makes_room(parent, name, is_directory):
-            return False
-        if is_directory:
-            node = union.lookup(parent, name) if there else union.mkdir(parent, name, 0o700)
-            self._describe(node, item)
-            if there:
+        try:  # without a look first: most names are free
+            self._make(parent, name, item)
+        except FileExistsError:
+            if not self._makes_room(parent, name, is_directory):
+                return False
+            if is_directory:  # what else is mounted below a directory that stays is not disturbed
+                node = union.lookup(parent, name)
+                self._describe(node, item)
                 self._tell(node, b"")
+                return True
+            self._make(parent, name, item)
+        self._tell(parent, name)
+        return True
+
+    def _make(self, parent: Node, name: bytes, item: Item) -> None:
+        if stat.S_ISDIR(item.mode):
+            self._describe(self._union.mkdir(parent, name, 0o700), item)
         elif stat.S_ISLNK(item.mode):
-            self._describe(union.symlink(parent, name, bytes(item.content)), item)
+            self._describe(self._union.symlink(parent, name, bytes(item.content)), item)
         else:
             self._write(parent, name, item)
-        if not (is_directory and there):  # what else is mounted below a directory that stays is not disturbed
-            self._tell(parent, name)
-        return True
 
     def _makes_room(self, parent: Node, name: bytes, is_directory: bool) -> bool:
         """Remove what an item replaces; tell whether directories stay directories, and others others."""
