@@ -12,13 +12,14 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sim.engine.container import Container
 from sim.engine.errors import BadParameterError, NotFoundError
 from sim.engine.fetching import fetching
-from sim.engine.filling import Filler, check_writable, gather
+from sim.engine.filling import Batch, Filler, check_writable, gather
 from sim.engine.placing import Member, Placing
 from sim.engine.views import rooted
 from sim.images.compression import decompress
@@ -191,19 +192,12 @@ class Archive:
         filler = Filler(self._owner, container, absolute)
         # The user that all is to belong to is looked up in the view as it is mounted.
         fills = not own and filler.take([]) is not None
-        while fills:
-            batch = gather(members)  # while nobody waits for the view: a client may be slow, or never go on
-            left = filler.take(batch.members, last=batch.last)
-            if left == 0 and batch.failure is not None:
-                raise batch.failure
-            if left == 0 and batch.last:
+        if fills:
+            left = self._fill(filler, members)
+            if left is None:
                 self._owner.tell(container, "extract-to-dir")
                 return
-            fills = left == 0 and batch.large is None
-            if not fills:
-                count = len(batch.members)
-                rest = batch.members[count - (count if left is None else left) :]
-                members = itertools.chain(rest, batch.after(), members)
+            members = left
         with rooted(self._owner, container) as root:
             try:
                 place = open_in(root, absolute, _PATH)
@@ -218,6 +212,26 @@ class Archive:
             owner = _user(root, container.record.config.user) if own else None
             Placing(root, absolute, keeps_kind=keeps_kind, owner=owner).take(members, filler.times)
         self._owner.tell(container, "extract-to-dir")
+
+    @staticmethod
+    def _fill(filler: Filler, members: Iterator[Member]) -> Iterator[Member] | None:
+        """Put members into a view that is not mounted here; return those that are left, None where none is.
+
+        The next ones are read while those before are put there, so that neither the client nor the view waits.
+        """
+        with ThreadPoolExecutor(1, "gathering") as pool:
+            ahead: Future[Batch] | None = pool.submit(gather, members)
+            while ahead is not None:
+                batch = ahead.result()
+                ahead = None if batch.last or batch.large is not None else pool.submit(gather, members)
+                left = filler.take(batch.members, last=batch.last)
+                if left != 0 or batch.large is not None:
+                    rest = batch.members[len(batch.members) - left :] if left is not None else batch.members
+                    after = ahead.result() if ahead is not None else Batch(())
+                    return itertools.chain(rest, batch.after(), after.members, after.after(), members)
+                if batch.failure is not None:
+                    raise batch.failure
+        return None
 
 
 def _absolute(path: str) -> str:
