@@ -128,6 +128,11 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "context": {
         "create": ("sim.cli.commands.contexts:create", "Create a context"),
+        "export": (
+            "sim.cli.commands.contexts:export",
+            "Export a context to a tar archive FILE or a tar stream on STDOUT.",
+        ),
+        "import": ("sim.cli.commands.contexts:import_", "Import a context from a tar or zip file"),
         "inspect": ("sim.cli.commands.contexts:inspect", "Display detailed information on one or more contexts"),
         "ls": ("sim.cli.commands.contexts:ls", "List contexts"),
         "rm": ("sim.cli.commands.contexts:rm", "Remove one or more contexts"),

@@ -7,6 +7,7 @@ One thread; of two commands that write at once the last one's file stays, whole.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -133,6 +134,32 @@ class Contexts:
         except (ValueError, KeyError, AttributeError) as error:
             raise Failure(f'context "{name}": cannot be read: {path}: {error}') from None
 
+    def whole(self, name: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """Return all that is kept of a context: the document, and the files of certificates by "endpoint/file".
+
+        Raises
+        ------
+        Failure
+            There is none of this name.
+        """
+        self.get(name)
+        meta, tls = self.places(name)
+        document: dict[str, Any] = json.loads(_read(os.path.join(meta, "meta.json")))
+        files = {}
+        for folder, _, names in os.walk(tls):
+            for each in names:
+                path = os.path.join(folder, each)
+                files[os.path.relpath(path, tls)] = _read(path)
+        return document, files
+
+    def keep_whole(self, name: str, document: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        """Write all of a new context; what it is called decides what it is named."""
+        meta, tls = self.places(name)
+        for each, data in files.items():
+            _write(os.path.join(tls, each), data, 0o600)
+        text = json.dumps({**document, "Name": name}, separators=(",", ":"), ensure_ascii=False)
+        _write(os.path.join(meta, "meta.json"), text.encode(), 0o644)  # the last: by it the context is there
+
     def all(self) -> list[Context]:
         """Return the contexts that somebody made, by name."""
         found = []
@@ -206,9 +233,17 @@ def _read(path: str) -> bytes:
 def _write(path: str, data: bytes, mode: int) -> None:
     """Write a file aside and put it into its place; where that is a symlink, where it leads to."""
     path = os.path.realpath(path)
-    os.makedirs(os.path.dirname(path), mode=0o700 if mode == 0o600 else 0o755, exist_ok=True)
+    _make_folder(os.path.dirname(path), 0o700 if mode == 0o600 else 0o755)
     aside = f"{path}.{os.getpid()}"
     fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with open(fd, "wb") as file:
         file.write(data)
     os.rename(aside, path)
+
+
+def _make_folder(path: str, mode: int) -> None:
+    """Make a directory, and those above it that are not there, each for the same people."""
+    if not os.path.isdir(path):
+        _make_folder(os.path.dirname(path), mode)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, mode)

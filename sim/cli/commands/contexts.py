@@ -1,6 +1,7 @@
-"""`layerlab context create`, `inspect`, `ls`, `rm`, `show`, `update`, `use`, and `layerlab system dial-stdio`.
+"""`layerlab context create`, `export`, `import`, `inspect`, `ls`, `rm`, ...; and `layerlab system dial-stdio`.
 
-Decided here and only here: what is asked for and said. Where contexts are kept is decided in `sim.cli.client.contexts`.
+Decided here and only here: what is asked for and said. Where contexts are kept is decided in `sim.cli.client.contexts`,
+what one is as a file in `sim.cli.client.contextfiles`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from sim.cli.failure import Failure
 from sim.cli.flags import Call, docker, formats, many, option, switch
 from sim.cli.flags.values import switch_value
 from sim.cli.show.rows import Listing, show_rows
+from sim.cli.terminal import write
 
-__all__ = ["create", "dial_stdio", "inspect", "ls", "rm", "show", "update", "use"]
+__all__ = ["create", "dial_stdio", "export", "import_", "inspect", "ls", "rm", "show", "update", "use"]
 
 LISTING = Listing(
     "*formatter.clientContextContext",
@@ -143,6 +145,12 @@ def _check_name(name: str) -> None:
         )
 
 
+def _check_new(contexts: Contexts, name: str) -> None:
+    _check_name(name)
+    if os.path.exists(contexts.places(name)[0]):
+        raise Failure(f'context "{name}" already exists')
+
+
 def _wishes(call: Call) -> dict[str, str]:
     """Return what `--docker` says."""
     return {key: value for pairs in call.many("docker") for key, value in pairs.items()}
@@ -193,9 +201,7 @@ def create(call: Call) -> None:
     """Make a context."""
     name, description = call.arguments[0], call.text("description")
     contexts = Contexts(call.settings)
-    _check_name(name)
-    if os.path.exists(contexts.places(name)[0]):
-        raise Failure(f'context "{name}" already exists')
+    _check_new(contexts, name)
     wishes, source = _wishes(call), call.text("from")
     if wishes:
         made = _endpoint(call, name, description, wishes)
@@ -205,6 +211,67 @@ def create(call: Call) -> None:
     contexts.keep(made)
     say(name)
     warn(f'Successfully created context "{name}"')
+
+
+@docker(
+    "[OPTIONS] CONTEXT [FILE|-]",
+    "Export a context to a tar archive FILE or a tar stream on STDOUT.",
+    least=1,
+    most=2,
+    text="Certificates and keys go with it.",
+    examples=("layerlab context export lab", "layerlab context export lab - | ssh other layerlab context import lab -"),
+)
+def export(call: Call) -> None:
+    """Write a context to a file, or to standard output."""
+    from sim.cli.client.contextfiles import pack
+
+    name = call.arguments[0]
+    if name == DEFAULT:
+        found = _default(call)._replace(description="").document(), dict[str, bytes]()
+    else:
+        _check_name(name)
+        found = Contexts(call.settings).whole(name)
+    data = pack(*found)
+    target = call.arguments[1] if len(call.arguments) > 1 else f"{name}.dockercontext"
+    if target == "-":
+        if os.isatty(1):
+            raise Failure("cowardly refusing to export to a terminal, specify a file path")
+        write(1, data)
+        return
+    try:
+        file = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Failure(f"open {target}: {(error.strerror or '').lower()}") from None
+    with open(file, "wb") as out:
+        out.write(data)
+    warn(f'Written file "{target}"')
+
+
+@docker(
+    "CONTEXT FILE|-",
+    "Import a context from a tar or zip file",
+    name="import",
+    least=2,
+    most=2,
+    examples=("layerlab context import lab lab.dockercontext",),
+)
+def import_(call: Call) -> None:
+    """Make a context of what was exported."""
+    from sim.cli.client.contextfiles import LARGEST, unpack
+
+    name, source = call.arguments
+    contexts = Contexts(call.settings)
+    _check_new(contexts, name)
+    try:
+        with open(0 if source == "-" else source, "rb", closefd=source != "-") as file:
+            data = file.read(LARGEST + 1)
+    except IsADirectoryError:
+        raise Failure(f"read {source}: is a directory") from None
+    except OSError as error:
+        raise Failure(f"open {source}: {(error.strerror or '').lower()}") from None
+    contexts.keep_whole(name, *unpack(data))
+    say(name)
+    warn(f'Successfully imported context "{name}"')
 
 
 @docker(
@@ -274,8 +341,11 @@ def inspect(call: Call) -> None:
         places = contexts.places(name)
         if name == DEFAULT:
             document["Metadata"], places = {}, (_IN_MEMORY, _IN_MEMORY)
-        files = [{"ca": "ca.pem", "cert": "cert.pem", "key": "key.pem"}[key] for key in found.tls]
-        document["TLSMaterial"] = {"docker": files} if files else {}
+        material: dict[str, list[str]] = {}
+        for file in sorted(contexts.whole(name)[1] if name != DEFAULT else found.tls):
+            endpoint, _, each = file.rpartition("/")
+            material.setdefault(endpoint or "docker", []).append(each)
+        document["TLSMaterial"] = material
         document["Storage"] = {"MetadataPath": places[0], "TLSPath": places[1]}
         text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
         return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").encode()
