@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import Daemon, daemon, new_daemon
+from tests.daemons import Daemon
 from tests.dockerd import ReferenceEngine, reference_engine
 from tests.patience import until
+from tests.shared import daemon, empty
 
-__all__ = ["daemon", "new_daemon", "reference_engine"]
+__all__ = ["daemon", "empty", "reference_engine"]
 
 pytestmark = pytest.mark.usefixtures("root")
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import Daemon, daemon, new_daemon
+from tests.daemons import Daemon
 from tests.dockerd import ReferenceEngine, busybox_tar, reference_engine
+from tests.shared import daemon, empty
 
-__all__ = ["daemon", "new_daemon", "reference_engine"]
+__all__ = ["daemon", "empty", "reference_engine"]
 
 Engine = Daemon | ReferenceEngine
 
@@ -257,12 +258,13 @@ def test_a_tag_that_moves_leaves_a_dangling_image(daemon: Daemon) -> None:
 
 
 def test_events_tell_what_happened_to_images(daemon: Daemon) -> None:
+    since = time.time()
     daemon.busybox("ev/x:1")
     daemon.output("tag", "ev/x:1", "ev/x:2")
     daemon.docker("save", "ev/x:2")
     daemon.output("rmi", "ev/x:1", "ev/x:2")
     until = str(int(time.time()) + 1)  # the command tells seconds only
-    told = daemon.output("events", "--since", "1h", "--until", until, "--format", "{{.Type}} {{.Action}}")
+    told = daemon.output("events", "--since", f"{since:.9f}", "--until", until, "--format", "{{.Type}} {{.Action}}")
     assert told.splitlines() == [f"image {each}" for each in ("import", "tag", "save", "untag", "untag", "delete")]
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import Daemon, daemon, new_daemon
+from tests.daemons import Daemon, new_daemon
 from tests.dockerd import ReferenceEngine, reference_engine
 from tests.integration.test_engine_images import said
 from tests.integration.test_engine_networks import bridges, run
 from tests.patience import until
+from tests.shared import daemon, empty
 
-__all__ = ["daemon", "new_daemon", "reference_engine"]
+__all__ = ["daemon", "empty", "new_daemon", "reference_engine"]
 
 pytestmark = [
     pytest.mark.usefixtures("root"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.daemons import Daemon, daemon, new_daemon
+from tests.daemons import Daemon
+from tests.shared import daemon, empty
 
-__all__ = ["daemon", "new_daemon"]
+__all__ = ["daemon", "empty"]
 
 pytestmark = pytest.mark.usefixtures("root", "fuse")
 

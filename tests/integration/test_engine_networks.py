@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import Daemon, daemon, new_daemon
+from tests.daemons import Daemon, new_daemon
 from tests.dockerd import ReferenceEngine, reference_engine
 from tests.integration.test_engine_images import said
+from tests.shared import daemon, empty
 
-__all__ = ["daemon", "new_daemon", "reference_engine"]
+__all__ = ["daemon", "empty", "new_daemon", "reference_engine"]
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -166,7 +167,9 @@ def test_two_daemons_keep_out_of_each_others_way(new_daemon: Callable[..., Daemo
         one.output("rm", "-f", "on")
 
 
-def test_networks_outlive_a_killed_daemon(box: Daemon) -> None:
+def test_networks_outlive_a_killed_daemon(new_daemon: Callable[..., Daemon]) -> None:
+    box = new_daemon()
+    box.busybox("bb:1")
     box.output("network", "create", "lan")
     run(box, "stays", "--network", "lan")
     box.stop(signal.SIGKILL)
