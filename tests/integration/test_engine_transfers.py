@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import Daemon, daemon, new_daemon
+from tests.daemons import Daemon, new_daemon
 from tests.dockerd import ReferenceEngine, reference_engine
 from tests.patience import PATIENCE, until
+from tests.shared import daemon, empty
 from tests.sim.images.registries import Answers, free_port, misbehaving, registry, reply
 
-__all__ = ["daemon", "new_daemon", "reference_engine"]
+__all__ = ["daemon", "empty", "new_daemon", "reference_engine"]
 
 
 @pytest.fixture
