@@ -358,7 +358,7 @@ class Table:
                 links = node.count
             elif node.dead:
                 links = links if node.upper and not node.is_directory else 0
-            elif node.is_directory and len(node.lower) + node.upper > 1:
+            elif node.kind == stat.S_IFDIR and len(node.lower) + node.upper > 1:
                 links = 1
             blocks = real.st_blocks
             if node.data is not None:

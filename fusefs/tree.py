@@ -61,7 +61,10 @@ class Tree(Table):
                 except OSError:
                     found.append(None)
                 else:
-                    found.append((self.hold(node), attributes))
+                    if not node.pins:
+                        self._idle.pop(node, None)
+                    node.pins += 1
+                    found.append((node, attributes))
         return found
 
     def has(self, parent: Node, name: bytes) -> bool:

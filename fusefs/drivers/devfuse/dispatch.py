@@ -31,6 +31,7 @@ __all__ = ["Dispatcher"]
 
 _IN = wire.IN_HEADER.codec.unpack_from
 _IN_SIZE = wire.IN_HEADER.size
+_OPCODE, _OPCODE_AT = struct.Struct("=I").unpack_from, 4
 _OUT = wire.OUT_HEADER.codec.pack
 _OUT_SIZE = wire.OUT_HEADER.size
 _OPEN = wire.OPEN_IN.codec.unpack_from
@@ -98,6 +99,7 @@ class Dispatcher(Opening):
 
     def __init__(self, union: Union, device: Device, tuning: Tuning) -> None:
         super().__init__(union, device, tuning)
+        self._caller = union.caller
         self._long: dict[int, _Asker] = {}
         self._handlers: dict[int, Handler] = {
             Opcode.LOOKUP: self.lookup,
@@ -129,7 +131,7 @@ class Dispatcher(Opening):
             Opcode.CREATE: self.create,
             Opcode.INTERRUPT: self.interrupt,
             Opcode.DESTROY: self.destroy,
-            Opcode.NOTIFY_REPLY: self.destroy,
+            Opcode.NOTIFY_REPLY: self.ignore,
             Opcode.BATCH_FORGET: self.batch_forget,
             Opcode.FALLOCATE: self.fallocate,
             Opcode.READDIRPLUS: self.readdirplus,
@@ -180,7 +182,7 @@ class Dispatcher(Opening):
         handler = self._handlers.get(opcode)
         if handler is None:
             return _OUT(_OUT_SIZE, -_REFUSED.get(opcode, errno.ENOSYS), unique), b""
-        self.union.caller.become(uid, gid, pid)
+        self._caller.become(uid, gid, pid)
         try:
             answer = handler(node_id, request[_IN_SIZE:length])
         except OSError as error:
@@ -194,9 +196,9 @@ class Dispatcher(Opening):
             code, answer = errno.EIO, None
         else:
             code = 0
-        if opcode in _SILENT:
-            return None
         if answer is None:
+            if opcode in _SILENT:
+                return None
             return _OUT(_OUT_SIZE, -code, unique), b""
         return _OUT(_OUT_SIZE + len(answer), 0, unique), answer
 
@@ -225,9 +227,8 @@ class Dispatcher(Opening):
 
     def is_slow(self, request: memoryview) -> bool:
         """Tell whether a request may take long, so that somebody else should read the next one meanwhile."""
-        _, opcode, _, node_id, _, _, _, _, _ = _IN(request)
-        asked = self._slow.get(opcode)
-        return asked is not None and asked(node_id, request[_IN_SIZE:])
+        asked = self._slow.get(_OPCODE(request, _OPCODE_AT)[0])
+        return asked is not None and asked(_IN(request)[3], request[_IN_SIZE:])
 
     # Which requests may take long: those that copy a file up where that has not happened yet, much data, the disk.
 
@@ -273,6 +274,9 @@ class Dispatcher(Opening):
         known = self.nodes.get(node_id)
         child = known.node.children.get(names.partition(b"\0")[0]) if known is not None else None
         return child is None or self._copies_long(child)
+
+    def ignore(self, _node_id: int, _body: memoryview) -> None:
+        """NOTIFY_REPLY: nothing was asked for. Not answered."""
 
     def destroy(self, _node_id: int, _body: memoryview) -> bytes:
         """DESTROY: nothing is left to do."""

@@ -225,14 +225,16 @@ class Opening(Changing):
 
     def _fill(self, known: Known, file: OpenFile) -> None:
         """Put a small file into the page cache. Nobody has it open, so no page of it is locked by a waiting reader."""
-        status = self.union.real_status(known.node)
-        if 0 < status.st_size <= self.tuning.prefill and status.st_blocks:
-            try:
-                data = os.pread(self.union.descriptor(file), status.st_size, 0)
-            except OSError:
+        try:
+            fd = self.union.descriptor(file)
+            status = os.fstat(fd)
+            if not 0 < status.st_size <= self.tuning.prefill or not status.st_blocks:
                 return
-            if len(data) == status.st_size:
-                self.device.store(known.id, data)
+            data = os.pread(fd, status.st_size, 0)
+        except OSError:
+            return
+        if len(data) == status.st_size:
+            self.device.store(known.id, data)
 
     # Passthrough
 

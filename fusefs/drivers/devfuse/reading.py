@@ -137,10 +137,9 @@ class Reading:
     def getattr(self, node_id: int, _body: memoryview) -> bytes:
         """GETATTR."""
         known = self.nodes.find(node_id)
-        if self.union.record is not None:
-            self.union.getattr(known.node)
+        seen = self.union.getattr(known.node) if self.union.record is not None else None
         valid = self.status_valid(known)
-        return answers.pack_attributes(self.union.attributes(known.node), valid)
+        return answers.pack_attributes(self.union.attributes(known.node, seen), valid)
 
     def readlink(self, node_id: int, _body: memoryview) -> bytes:
         """READLINK."""
