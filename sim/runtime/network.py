@@ -24,6 +24,10 @@ _POOLS = tuple(
 )
 
 
+#: Where the kernel lists addresses of IPv6; it is not there where the kernel has none.
+_IPV6 = Path("/proc/net/if_inet6")
+
+
 @dataclass(frozen=True, slots=True)
 class Bridge:
     """A network of containers on this host.
@@ -125,8 +129,10 @@ def create_bridge(bridge: Bridge) -> tuple[str, ...]:
     ContainerError
         Its address overlaps another's, or the name is no name for an interface.
     UnsupportedError
-        The caller may not configure the network.
+        The caller may not configure the network, or the kernel has no IPv6.
     """
+    if bridge.subnet6 and not _IPV6.exists():
+        raise UnsupportedError("this kernel has no IPv6: make the network without it")
     for subnet, gateway in bridge.places:
         if ipaddress.ip_address(gateway) not in ipaddress.ip_network(subnet):
             raise ContainerError(f"no matching subnet for gateway {gateway}")

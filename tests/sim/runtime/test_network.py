@@ -26,6 +26,7 @@ from sim.runtime import (
     Namespaces,
     Port,
     Process,
+    UnsupportedError,
     netlink,
     next_interface,
     plug_in,
@@ -318,6 +319,13 @@ def test_what_nobody_here_knows_is_asked_of_the_servers_wished_for(debian: Any, 
 def query(name: str, kind: int) -> bytes:
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
     return struct.pack(">HHHHHH", 7, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", kind, 1)
+
+
+def test_a_kernel_without_ipv6_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sim.runtime.network._IPV6", tmp_path / "nothing")
+    with pytest.raises(UnsupportedError, match="this kernel has no IPv6"):
+        create_bridge(Bridge("lltest0", SUBNET, "10.213.7.1", subnet6="fd00:213::/64", gateway6="fd00:213::1"))
+    assert netlink.find_link("lltest0") is None
 
 
 def test_answers() -> None:
