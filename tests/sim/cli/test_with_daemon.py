@@ -17,11 +17,12 @@ from typing import Any
 import pexpect  # type: ignore[import-untyped]
 import pytest
 
-from tests.daemons import Daemon, daemon, new_daemon
+from tests.daemons import Daemon, new_daemon
 from tests.patience import PATIENCE
+from tests.shared import daemon, empty
 from tests.sim.images.registries import authority
 
-__all__ = ["daemon", "new_daemon"]
+__all__ = ["daemon", "empty", "new_daemon"]
 
 pytestmark = pytest.mark.usefixtures("root")
 
