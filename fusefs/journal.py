@@ -30,7 +30,7 @@ from fusefs.closing import Closing
 from fusefs.errors import JournalError
 from fusefs.operation import EFFECT_KINDS, KINDS, Effect, EffectKind, Kind, Operation, Raw
 
-__all__ = ["Journal", "JournalLayer", "JournalWriter", "Level", "last_number", "prepare_journal"]
+__all__ = ["Journal", "JournalLayer", "JournalWriter", "Level", "prepare_journal"]
 
 _SCHEMA_VERSION = 1
 
@@ -139,12 +139,6 @@ def prepare_journal(path: Path, layers: Iterable[JournalLayer], level: Level, *,
     finally:
         database.close()
     return int(number)
-
-
-def last_number(path: Path) -> int:
-    """Return the number of the last operation in a journal that was prepared."""
-    with contextlib.closing(_connect(path, mode="rw")) as database:
-        return int(database.execute(_LAST).fetchone()[0])
 
 
 class JournalWriter:

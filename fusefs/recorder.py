@@ -7,22 +7,17 @@ that writes it (`scribe.py`), and sleeps where there are none. So a process that
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import threading
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fusefs.closing import Closing
 from fusefs.errors import JournalError
 from fusefs.journal import JournalLayer, JournalWriter, Level, prepare_journal
 from fusefs.operation import Operation, Raw, to_raw
-
-if TYPE_CHECKING:
-    from fusefs.scribe import Scribe
 
 __all__ = ["Recorder"]
 
@@ -45,8 +40,7 @@ class Recorder(Closing):
     batch
         Number of records after which they are written at once.
     apart
-        Whether a process of its own writes the journal, which makes recording cost a third. Only for a process that
-        has no other thread yet; or that process, which was started before.
+        Whether a process of its own writes the journal, which makes recording cost a third.
 
     Raises
     ------
@@ -76,7 +70,7 @@ class Recorder(Closing):
         append: bool = False,
         flush_interval: float = 0.05,
         batch: int = 2000,
-        apart: bool | Scribe = False,
+        apart: bool = False,
     ) -> None:
         self.path = Path(path)
         self.level = level
@@ -91,7 +85,7 @@ class Recorder(Closing):
         self._failure = ""
         number = prepare_journal(self.path, layers, level, append=append)
         where = self.path.absolute()
-        self._to: _Thread | _Process = _Process(where, number, apart) if apart else _Thread(where, number)
+        self._to: _Thread | _Process = _Process(where, number) if apart else _Thread(where, number)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -138,7 +132,10 @@ class Recorder(Closing):
 
     def _run(self) -> None:
         while not self._stop:
-            self._begun.wait()
+            if not self._begun.wait(self._to.patience):
+                with self._write_lock:
+                    self._to.rest()
+                continue
             self._begun.clear()
             self._full.wait(self._interval)
             self._full.clear()
@@ -177,6 +174,14 @@ class _Thread:
     def settle(self) -> str:
         return ""
 
+    @property
+    def patience(self) -> float | None:
+        """Seconds without a record after which it may rest; None while it has no need to."""
+        return None
+
+    def rest(self) -> None:
+        pass
+
     def close(self, records: list[Raw]) -> None:
         if records:
             self.write(records)
@@ -186,12 +191,10 @@ class _Thread:
 class _Process:
     """Lets a scribe write."""
 
-    def __init__(self, path: Path, number: int, scribe: Scribe | bool) -> None:
-        from fusefs.scribe import Scribe
+    def __init__(self, path: Path, number: int) -> None:
+        from fusefs.scribe import Scribe  # which who records in its own process has no use for
 
-        self._scribe = scribe if isinstance(scribe, Scribe) else Scribe.start()
-        with contextlib.suppress(OSError):  # of one that is gone already the first record will tell
-            self._scribe.open(path, number)
+        self._scribe = Scribe(path, number)
 
     def write(self, records: list[Raw]) -> str:
         try:
@@ -205,6 +208,13 @@ class _Process:
             return self._scribe.settle()
         except OSError as error:
             return str(error)
+
+    @property
+    def patience(self) -> float | None:
+        return self._scribe.patience if self._scribe.writes else None
+
+    def rest(self) -> None:
+        self._scribe.rest()
 
     def close(self, records: list[Raw]) -> None:
         self._scribe.close(records)

@@ -5,15 +5,18 @@ there, in a thread, they would keep the mount waiting, since Python runs one thr
 as they are (`marshal`, which takes well under a microsecond for each), and turned into rows elsewhere, on another
 processor where there is one. What has been passed on is written also when the serving process is killed.
 
-On a socket between the two, after the name of the journal: four bytes that hold a length, then so many bytes, a list of
-records. Length 0 asks for an answer once all before it is written: a length again and the text of what went wrong since
-the last answer, none where nothing did. At the end of its input the scribe ends: in order after `close`, which it is
-told by `_END`.
+On a socket between the two: four bytes that hold a length, then so many bytes, a list of records. Length 0 asks for an
+answer once all before it is written: a length again and the text of what went wrong since the last answer, none where
+nothing did. `_REST` and `_END` end the scribe, `_END` with the mark that the journal has ended in order. The end of its
+input does so too, where the serving process was killed.
 
-What writes takes some megabytes of its own, and most mounts are idle most of the time. So the scribe only waits: a fork
-of it writes, and ends once nothing has come for a while. What comes with the end is written without one.
+What writes takes some megabytes of its own, and most mounts are idle most of the time. So a scribe is forked when there
+is something to write, and let go when nothing has come for a while. What comes with the end, or the mark alone, is
+written without one. The numbers of operations are counted by who passes them on, so each scribe goes on where the one
+before ended, also where that was killed: then some are missing, as a reader can see.
 
-`Scribe` belongs to one thread at a time. `start` forks: the process must have no other thread yet.
+`Scribe` belongs to one thread at a time. The process may have others: what is forked is alone, and touches nothing of
+theirs.
 """
 
 from __future__ import annotations
@@ -22,25 +25,23 @@ import contextlib
 import gc
 import marshal
 import os
-import select
 import signal
 import socket
 import sqlite3
 import struct
+import warnings
 from pathlib import Path
+from typing import NoReturn
 
-from fusefs.journal import JournalWriter, last_number
+from fusefs.journal import JournalWriter
 from fusefs.operation import Raw
 from fusefs.title import set_title
 
 __all__ = ["Scribe"]
 
 _LENGTH = struct.Struct("=I")
-_END = 0xFFFFFFFF
+_END, _REST = 0xFFFFFFFF, 0xFFFFFFFE
 _BUFFER = 1 << 20
-_PEEK = 1 << 16
-_PATIENCE = 5.0  #: seconds without a record after which nobody writes any more
-_IDLE = 3  #: exit status of who wrote, for that reason
 _NAME = "layerlab-scribe"
 
 
@@ -49,48 +50,59 @@ class Scribe:
 
     Parameters
     ----------
-    pid
-        Of the scribe, a child.
-    connection
-        The way to it.
+    path
+        The journal, which was prepared.
+    number
+        Of the last operation in it.
     """
 
-    def __init__(self, pid: int, connection: socket.socket) -> None:
-        self._pid, self._connection = pid, connection
+    #: Seconds without a record after which nobody need write any more.
+    patience = 5.0
 
-    @classmethod
-    def start(cls) -> Scribe:
-        """Fork a scribe: the earlier, the less of what this process does will be in its memory too."""
-        ours, theirs = socket.socketpair()
-        for end, option in ((ours, socket.SO_SNDBUF), (theirs, socket.SO_RCVBUF)):
-            end.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
-        pid = os.fork()
-        if not pid:
-            _become_scribe(theirs)
-        theirs.close()
-        return cls(pid, ours)
+    def __init__(self, path: Path, number: int) -> None:
+        self._path, self._number = path.absolute(), number
+        self._pid = 0
+        self._connection: socket.socket | None = None
 
-    def open(self, path: Path, number: int) -> None:
-        """Tell it of a journal that was prepared; `number` is that of the last operation in it.
-
-        Raises
-        ------
-        OSError
-            The scribe is gone.
-        """
-        data = marshal.dumps((os.fsencode(path), number))
-        self._connection.sendall(_LENGTH.pack(len(data)) + data)
+    @property
+    def writes(self) -> bool:
+        """Whether there is a process to write."""
+        return self._connection is not None
 
     def write(self, records: list[Raw]) -> None:
-        """Pass records on.
+        """Pass records on, to a new process where there is none.
 
         Raises
         ------
         OSError
-            The scribe is gone.
+            It is gone, with what it had not written; the next records get another.
         """
         data = marshal.dumps(records)
-        self._connection.sendall(_LENGTH.pack(len(data)) + data)
+        try:
+            if self._connection is None:
+                self._connection = self._begin()
+            self._connection.sendall(_LENGTH.pack(len(data)) + data)
+        except OSError:
+            self._leave()
+            raise
+        finally:
+            self._number += len(records)
+
+    def _begin(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            for end, option in ((ours, socket.SO_SNDBUF), (theirs, socket.SO_RCVBUF)):
+                end.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+            try:
+                with warnings.catch_warnings():  # of other threads, see above
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    self._pid = os.fork()
+            except OSError:
+                ours.close()
+                raise
+            if not self._pid:
+                _become_scribe(theirs, self._path, self._number)
+        return ours
 
     def settle(self) -> str:
         """Wait until all that was passed on is written; return what went wrong, "" where nothing did.
@@ -98,45 +110,72 @@ class Scribe:
         Raises
         ------
         OSError
-            The scribe is gone.
+            Who wrote is gone.
         """
-        self._connection.sendall(_LENGTH.pack(0))
-        (length,) = _LENGTH.unpack(self._take(_LENGTH.size))
-        return self._take(length).decode()
+        if self._connection is None:
+            return ""
+        try:
+            self._connection.sendall(_LENGTH.pack(0))
+            (length,) = _LENGTH.unpack(self._take(self._connection, _LENGTH.size))
+            return self._take(self._connection, length).decode()
+        except OSError:
+            self._leave()
+            raise
 
-    def _take(self, count: int) -> bytes:
+    @staticmethod
+    def _take(connection: socket.socket, count: int) -> bytes:
         found = b""
         while len(found) < count:
-            piece = self._connection.recv(count - len(found))
+            piece = connection.recv(count - len(found))
             if not piece:
                 raise ConnectionResetError("the process that writes the journal is gone")
             found += piece
         return found
 
+    def rest(self) -> None:
+        """Let it write what it has got, and end; the next record gets another."""
+        self._end(_LENGTH.pack(_REST))
+
     def close(self, records: list[Raw]) -> None:
-        """Let it write these and all that it has got, mark the journal as ended in order, and end."""
+        """Have these and all that was passed on written, and the journal marked as ended in order."""
+        if self._connection is None:
+            with contextlib.suppress(sqlite3.Error):
+                writer = JournalWriter(self._path, self._number)
+                if records:
+                    writer.write(records)
+                writer.finish()
+            return
         data = marshal.dumps(records) if records else b""
-        with contextlib.suppress(OSError):
-            self._connection.sendall((_LENGTH.pack(len(data)) + data if data else b"") + _LENGTH.pack(_END))
-            self._connection.recv(1)  # its end
-        self._connection.close()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
+        self._end((_LENGTH.pack(len(data)) + data if data else b"") + _LENGTH.pack(_END))
+
+    def _end(self, said: bytes) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                self._connection.sendall(said)
+                self._connection.recv(1)  # its end
+            self._leave()
+
+    def _leave(self) -> None:
+        """Let go of the process, which has ended or does so now."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._pid, 0)
 
 
-def _become_scribe(connection: socket.socket) -> None:
-    """Be the scribe, in the forked process, until there is no more to write; never returns."""
+def _become_scribe(connection: socket.socket, path: Path, number: int) -> NoReturn:
+    """Be the scribe, in the forked process, until there is no more to write."""
     status = 1
     try:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(each, signal.SIG_IGN)  # it ends when there is nothing more to write
         _hold_nothing_but(connection.fileno())
-        set_title(_NAME)
-        data = _message(connection)
-        if data:
-            path, number = marshal.loads(data)
-            set_title(_NAME, os.fsdecode(path))
-            status = _watch(connection, Path(os.fsdecode(path)), number)
+        gc.freeze()  # what was inherited stays shared
+        gc.enable()
+        set_title(_NAME, os.fspath(path))
+        _serve(connection, JournalWriter(path, number))
+        status = 0
     finally:
         os._exit(status)
 
@@ -150,51 +189,18 @@ def _hold_nothing_but(kept: int) -> None:
     os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def _message(connection: socket.socket) -> bytes:
-    """Wait for what has a length before it; return nothing at the end."""
-    head = connection.recv(_LENGTH.size, socket.MSG_WAITALL)
-    if len(head) < _LENGTH.size:
-        return b""
-    (length,) = _LENGTH.unpack(head)
-    data = connection.recv(length, socket.MSG_WAITALL)
-    return data if len(data) == length else b""
-
-
-def _watch(connection: socket.socket, path: Path, number: int) -> int:
-    """Have written what comes, until there is no more; return the exit status."""
-    continued = False
+def _serve(connection: socket.socket, writer: JournalWriter) -> None:
+    """Write what comes, until the end."""
+    trouble = ""
     while True:
-        found = connection.recv(_PEEK, socket.MSG_PEEK)
-        if not found:
-            return 0  # the serving process was killed
-        whole = found.endswith(_LENGTH.pack(_END))
-        writer = 0 if whole else os.fork()
-        if not writer:
-            gc.enable()
-            return _serve(connection, JournalWriter(path, last_number(path) if continued else number))
-        status = os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1])
-        if status != _IDLE:
-            return int(status != 0)
-        continued = True
-
-
-def _serve(connection: socket.socket, writer: JournalWriter) -> int:
-    """Write what comes; return 0 at the end, `_IDLE` where nothing comes for a while and nothing was lost."""
-    trouble, lost = "", False
-    poll = select.poll()
-    poll.register(connection, select.POLLIN)
-    while True:
-        if not lost and not poll.poll(_PATIENCE * 1000):
-            writer.close()
-            return _IDLE
         head = connection.recv(_LENGTH.size, socket.MSG_WAITALL)
-        if len(head) < _LENGTH.size:
-            writer.close()  # the serving process was killed
-            return 0
-        (length,) = _LENGTH.unpack(head)
+        (length,) = _LENGTH.unpack(head) if len(head) == _LENGTH.size else (_REST,)
         if length == _END:
             writer.finish()
-            return 0
+            return
+        if length == _REST:
+            writer.close()
+            return
         if not length:
             said, trouble = trouble.encode(), ""
             with contextlib.suppress(OSError):
@@ -203,9 +209,9 @@ def _serve(connection: socket.socket, writer: JournalWriter) -> int:
         data = connection.recv(length, socket.MSG_WAITALL)
         if len(data) < length:
             writer.close()
-            return 0
+            return
         try:
             writer.write(marshal.loads(data))
         except sqlite3.Error as error:
-            # These records are lost: a full disk must not fill the memory too. Whose numbers they were, only we know.
-            trouble, lost = str(error), True
+            # These records are lost: a full disk must not fill the memory too. Their numbers stay free.
+            trouble = str(error)

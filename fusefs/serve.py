@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fusefs import syscalls
 from fusefs.errors import FusefsError
@@ -32,9 +32,6 @@ from fusefs.record import Record
 from fusefs.recorder import Recorder
 from fusefs.stack import Options, Redirect, Stack
 from fusefs.union import Union
-
-if TYPE_CHECKING:
-    from fusefs.scribe import Scribe
 
 __all__ = ["NAME", "SOURCE", "Request", "layers_of", "main", "preload", "run", "serve_forked"]
 
@@ -175,12 +172,11 @@ def run(request: Request, say: Callable[[str], None], watch: Record | None = Non
     recorder: Recorder | None = None
     try:
         level = Level(request.level)
-        scribe = _start_scribe() if request.journal and level is not Level.NONE else None
         union = request.open_union()
         union.record = watch
-        if request.journal and scribe is not None:
+        if request.journal and level is not Level.NONE:
             layers = layers_of(request.stack(), request.names)
-            recorder = Recorder(request.journal, layers, level=level, append=True, apart=scribe)
+            recorder = Recorder(request.journal, layers, level=level, append=True, apart=True)
             union.record = recorder if watch is None else _both(recorder, watch)
             union.takes = recorder.takes
         syscalls.release_memory()  # which making the journal has taken
@@ -204,12 +200,6 @@ def run(request: Request, say: Callable[[str], None], watch: Record | None = Non
             union.close()
     say(f"error {request.mountpoint}: the mount ended before it began; is the FUSE device usable?")
     return 0
-
-
-def _start_scribe() -> Scribe:
-    from fusefs.scribe import Scribe  # who only asks for a mount needs none
-
-    return Scribe.start()
 
 
 def _both(recorder: Recorder, watch: Record) -> Record:
