@@ -171,14 +171,27 @@ class Files(Renames):
     @recorded(Kind.RELEASE)
     def close_file(self, file: OpenFile) -> None:
         """Close an open file."""
+        self.drop_file(file)
+
+    def drop_file(self, file: OpenFile) -> None:
+        """Close an open file that nobody uses any more; not recorded."""
         fd, file.fd = file.fd, _CLOSED
         if fd >= 0:
             os.close(fd)
         if fd != _CLOSED:
             self.release(file.node)
 
-    def rest(self, file: OpenFile) -> None:
-        """Let go of the file in its layer until its descriptor is needed again; nobody may be at work with it."""
+    # An open file that several readers share, one after the other or at once
+
+    @recorded(Kind.OPEN)
+    def join(self, file: OpenFile) -> None:
+        """Take note that an open file has one more user, as if it were opened again."""
+
+    @recorded(Kind.RELEASE)
+    def leave(self, file: OpenFile, *, last: bool) -> None:
+        """Take note that it has one less; the last one lets go of the file in its layer until it is needed again."""
+        if not last:
+            return
         fd, file.fd = file.fd, _UNOPENED
         if fd >= 0:
             os.close(fd)

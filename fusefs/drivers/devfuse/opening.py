@@ -171,7 +171,7 @@ class Opening(Changing):
             self.device.forget_status(known.id)
         number = next(self._numbers)
         handle = self._handles[number] = _Handle(known, file, bool(backing))
-        if how == _CACHED | _KEEP and not file.flags & _CHANGES and self.union.record is None:
+        if how == _CACHED | _KEEP and not file.flags & _CHANGES:
             self._share(known, number, handle)
         return _OPEN_OUT(number, how, backing)
 
@@ -193,6 +193,7 @@ class Opening(Changing):
                 return False
             handle.users += 1
             state.caching += 1
+            self.union.join(handle.file)
             return True
 
     def _read_no_more(self, handle: _Handle) -> None:
@@ -203,14 +204,13 @@ class Opening(Changing):
             handle.users -= 1
             if handle.known.state is not None:
                 handle.known.state.caching -= 1
-            if not handle.users:
-                self.union.rest(handle.file)
+            self.union.leave(handle.file, last=not handle.users)
 
     def drop_state(self, state: State) -> None:
         """Let go of what was kept of a node that is forgotten."""
         handle = self._handles.pop(state.reader, None)
         if handle is not None:
-            self.union.close_file(handle.file)
+            self.union.drop_file(handle.file)
         super().drop_state(state)
 
     def _cached(self, known: Known, state: State, file: OpenFile) -> int:
@@ -364,7 +364,8 @@ class Opening(Changing):
         """Close what is still open, after the mount is gone."""
         handles, self._handles = self._handles, {}
         for handle in handles.values():
-            self.union.close_file(handle.file)
+            close = self.union.close_file if handle.users else self.union.drop_file
+            close(handle.file)
         for state in self.nodes.states():
             if state.backing:
                 self.device.backing_close(state.backing)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fusefs import Stack
+from fusefs import Kind, Stack
 from fusefs.drivers.devfuse import wire
 from fusefs.drivers.devfuse.wire import Opcode
 from fusefs.union import Union
@@ -85,6 +85,20 @@ def test_a_forgotten_file_leaves_nothing(kernel: Kernel) -> None:
     kernel.ask(Opcode.FORGET, node, wire.FORGET_IN.codec.pack(1))
     assert known.pins == 0
     assert descriptors() == before
+
+
+def test_each_reader_is_recorded_and_a_file_that_waits_for_the_next_is_not(kernel: Kernel) -> None:
+    node = kernel.lookup(b"file")["nodeid"]
+    seen: list[tuple[Kind, str, int | None]] = []
+    union = kernel.dispatcher.union
+    union.record = lambda operation: seen.append((operation.kind, operation.path, operation.layer))
+    handles = [kernel.open(node, os.O_RDONLY)["fh"] for _ in range(2)]
+    assert handles[0] == handles[1]
+    for handle in handles:
+        kernel.release(node, handle)
+    kernel.ask(Opcode.FORGET, node, wire.FORGET_IN.codec.pack(1))
+    kernel.dispatcher.close()
+    assert seen == [(kind, "/file", 1) for kind in (Kind.OPEN, Kind.OPEN, Kind.RELEASE, Kind.RELEASE)]
 
 
 def listing(kernel: Kernel, node: int, position: int, size: int = 32768) -> list[tuple[int, int, bytes]]:
