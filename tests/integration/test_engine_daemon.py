@@ -20,9 +20,10 @@ import pytest
 from tests.conftest import ROOT, User
 from tests.daemons import Daemon, daemon, new_daemon
 from tests.patience import until
+from tests.shared import empty
 from tests.sim.images.registries import authority, free_port
 
-__all__ = ["daemon", "new_daemon"]
+__all__ = ["daemon", "empty", "new_daemon"]
 
 NewDaemon = Callable[..., Daemon]
 
@@ -33,20 +34,20 @@ def started(place: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
 
 
-def test_it_answers_the_docker_command_and_the_sdk(daemon: Daemon) -> None:
-    assert daemon.output("version", "--format", "{{.Server.Platform.Name}} {{.Server.APIVersion}}") == "layerlab 1.50"
-    client = daemon.client()
+def test_it_answers_the_docker_command_and_the_sdk(empty: Daemon) -> None:
+    assert empty.output("version", "--format", "{{.Server.Platform.Name}} {{.Server.APIVersion}}") == "layerlab 1.50"
+    client = empty.client()
     try:
         assert client.ping()
-        assert client.info()["DockerRootDir"] == str(daemon.root)
+        assert client.info()["DockerRootDir"] == str(empty.root)
         assert client.info()["InitBinary"] == "docker-init"  # Docker's name for what --init runs
     finally:
         client.close()
 
 
 @pytest.mark.parametrize("version", ["1.24", "1.41", "1.50"])
-def test_it_speaks_older_versions_of_the_api(daemon: Daemon, version: str) -> None:
-    client = docker.DockerClient(base_url=daemon.address, version=version)
+def test_it_speaks_older_versions_of_the_api(empty: Daemon, version: str) -> None:
+    client = docker.DockerClient(base_url=empty.address, version=version)
     try:
         assert client.version()["MinAPIVersion"] == "1.24"
         assert client.images.list() == []
@@ -54,16 +55,16 @@ def test_it_speaks_older_versions_of_the_api(daemon: Daemon, version: str) -> No
         client.close()
 
 
-def test_versions_that_it_does_not_speak_are_refused(daemon: Daemon) -> None:
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(daemon.socket))) as client:
+def test_versions_that_it_does_not_speak_are_refused(empty: Daemon) -> None:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(empty.socket))) as client:
         old, new = client.get("http://d/v1.23/info"), client.get("http://d/v1.99/info")
     assert (old.status_code, new.status_code) == (400, 400)
     assert "client version 1.23 is too old" in old.json()["message"]
     assert "client version 1.99 is too new. Maximum supported API version is 1.50" in new.json()["message"]
 
 
-def test_its_socket_is_for_root_and_a_group(daemon: Daemon) -> None:
-    assert stat.S_IMODE(daemon.socket.stat().st_mode) == 0o660
+def test_its_socket_is_for_root_and_a_group(empty: Daemon) -> None:
+    assert stat.S_IMODE(empty.socket.stat().st_mode) == 0o660
 
 
 def test_sigterm_ends_it_in_order(new_daemon: NewDaemon) -> None:
