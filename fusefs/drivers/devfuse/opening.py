@@ -6,7 +6,8 @@ Decided here and only here: in which of the three ways a file is opened, and wha
   files of a node must use one backing ID, and none may use the page cache meanwhile (the kernel answers EIO else).
 - **Page cache**: the kernel asks for pages once, and keeps them while KEEP_CACHE says so. Small files are put there
   before OPEN is answered, which saves the READ.
-- **Direct**: each read and write comes to us, so that it can be recorded.
+- **Direct**: each read and write comes to us, so that it can be recorded. Only a program of a read-only layer that is
+  executed goes through the page cache, since the kernel maps it and would read it anew at each start.
 
 A node's first open file decides; the next ones follow it until the last is closed. So a file of a lower layer that is
 read while another program opens it for writing stays in the page cache, and the reader sees what is written. Only with
@@ -57,6 +58,7 @@ _MOST = 1 << 20
 _CACHED = int(Fopen.NOFLUSH)
 _KEEP = int(Fopen.KEEP_CACHE)
 _DIRECT = int(Fopen.DIRECT_IO | Fopen.PARALLEL_DIRECT_WRITES | Fopen.NOFLUSH)
+_EXECUTED = 0x20  #: the kernel's own `__FMODE_EXEC`, which it passes on with the flags of open(2)
 _PASSING = int(Fopen.PASSTHROUGH | Fopen.NOFLUSH)
 
 #: Flags of who does more than to read.
@@ -151,6 +153,8 @@ class Opening(Changing):
     def _opened(self, known: Known, file: OpenFile, *, fresh: bool) -> bytes:
         """Decide how a file is open, and return the answer."""
         notify, backing, how = False, 0, _DIRECT
+        if self.direct and self.valid and not known.node.data_in_upper:
+            how = (_CACHED if file.flags & _EXECUTED else _DIRECT) | _KEEP
         if not self.direct and known.node.kind == stat.S_IFREG:
             with self._modes:
                 state = known.state
