@@ -148,7 +148,8 @@ class Fetching:
         try:
             node = self.union.walk(os.fsencode(path), follow=False, barred=points)  # held until the view is closed
         except OSError as error:
-            if error.errno in (errno.EXDEV, errno.ELOOP):
+            # What is not there may be what something is mounted on once the view is.
+            if error.errno in (errno.EXDEV, errno.ELOOP) or not _OWN.issuperset(points):
                 return False
             raise
         here = node.raw_path().rstrip(b"/") + b"/"

@@ -144,6 +144,8 @@ def test_a_whole_view_is_that_of_the_mounted_one(stack: Stack, tmp_path: Path) -
         ("/absolute/app", (b"/merged",)),
         ("/etc/../merged/app", (b"/etc",)),
         ("/", (b"/etc/hosts",)),
+        ("/gone", (b"/gone",)),  # which is made before something is mounted there
+        ("/gone/below", (b"/gone",)),
         ("/absolute", ()),  # a symlink is told of with where it leads
     ],
 )
