@@ -139,10 +139,10 @@ def set_attribute(path: bytes | int, name: bytes, value: bytes) -> bool:
     return True
 
 
-def read_marks(path: bytes) -> DirectoryMarks:
-    """Read what a directory, given by a path that is followed nowhere, says about the layers below it."""
+def read_marks(path: bytes | int) -> DirectoryMarks:
+    """Read what a directory, given open or by a path that is followed nowhere, says about the layers below it."""
     try:
-        names = os.listxattr(path, follow_symlinks=False)
+        names = os.listxattr(path, follow_symlinks=isinstance(path, int))
     except OSError as error:
         if error.errno in _ABSENT:
             return _PLAIN
