@@ -15,7 +15,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fusefs.node import Node
 from fusefs.union import Union
@@ -23,8 +23,7 @@ from fusefs.union import Union
 __all__ = ["Filling", "Item"]
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """An object that is to be in a view.
 
     Attributes
@@ -189,9 +188,10 @@ class Filling:
                 while part:
                     done = union.write(file, part, offset)
                     part, offset = part[done:], offset + done
+                made = os.fstat(union.descriptor(file))
             finally:
                 union.close_file(file)
-            self._describe(node, item)
+            self._describe(node, item, made)
         except BaseException:
             with contextlib.suppress(OSError):
                 union.unlink(parent, name)
@@ -199,11 +199,11 @@ class Filling:
         finally:
             union.release(node)
 
-    def _describe(self, node: Node, item: Item) -> None:
+    def _describe(self, node: Node, item: Item, made: os.stat_result | None = None) -> None:
         """Give what was made its owner, mode and time, as far as it has not got them, and give the node back."""
         union = self._union
         try:
-            made = union.real_status(node)
+            made = made or union.real_status(node)
             if (made.st_uid, made.st_gid) != (item.uid, item.gid):
                 union.chown(node, item.uid, item.gid)
                 made = union.real_status(node)
