@@ -5,7 +5,8 @@ without starting an interpreter, which takes longer than all the rest. The calle
 to it; a byte and a descriptor on that socket make the zygote fork; the fork serves the channel that the descriptor
 is. The byte says what the fork is for: before the first one that serves a mount, the zygote loads what that takes.
 While nobody asks it forks one ahead, so that who asks next need not wait for that. The zygote ends when the caller
-does. One that is killed takes with it what it had not forked yet: that is asked of the next (`ask`).
+does. One that is killed takes with it what it had not forked yet: that is asked of the next (`ask`). One that is
+stopped for longer than `_PATIENCE` is killed by who asks, with the same effect.
 
 It runs from a copy of the interpreter that nothing can write to, so that a container that reaches its own
 /proc/self/exe finds that copy, not the host's interpreter (CVE-2019-5736).
@@ -40,6 +41,9 @@ __all__ = ["Zygote", "ask", "end_zygote", "main", "start_zygote", "zygote"]
 
 #: Seconds in which nobody asks, after which one is forked ahead: while many ask, that would only be in their way.
 _CALM = 0.005
+
+#: Seconds without an answer, after which who asks looks whether the zygote was stopped.
+_PATIENCE = 3.0
 
 #: What a fork may be for, and the byte that says so; the last one only has the zygote get ready for mounts.
 _PURPOSES = {"shim": b"f", "mount": b"m", "prepare": b"p"}
@@ -120,6 +124,13 @@ class Zygote:
             theirs.close()
         return ours
 
+    def end_if_stopped(self) -> None:
+        """Kill the zygote if a signal has stopped it: nobody may ever let it go on."""
+        if self._owner == os.getpid():
+            with contextlib.suppress(ChildProcessError):  # it has ended, and another thread has seen that
+                if os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT):
+                    self._process.kill()
+
     def close(self) -> None:
         """End the zygote; what was forked from it goes on."""
         import subprocess
@@ -178,6 +189,10 @@ def _ask(asked: Zygote, request: object, descriptors: tuple[int, ...], purpose: 
     channel = asked.fork(purpose)
     try:
         channel.send(request, descriptors)
+        answer = select.poll()
+        answer.register(channel, select.POLLIN)
+        while not answer.poll(_PATIENCE * 1000):
+            asked.end_if_stopped()
         return channel, *channel.receive()
     except BaseException:
         channel.close()

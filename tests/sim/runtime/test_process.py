@@ -197,6 +197,28 @@ def test_what_a_killed_zygote_has_not_forked_the_next_one_does(rootfs: Path, dyi
         assert [each.result().stdout for each in results] == [b"hello\n"] * 4
 
 
+def test_what_a_stopped_zygote_does_not_fork_the_next_one_does(rootfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.runtime.zygote._PATIENCE", 0.1)
+    assert run(rootfs, "sleep", "0.5").code == 0  # one that is only slow is waited for
+    stopped = zygote().pid
+    os.kill(stopped, signal.SIGSTOP)
+    with ThreadPoolExecutor() as pool:
+        results = [pool.submit(run, rootfs, "echo", "hello") for _ in range(4)]
+        assert [each.result(20).stdout for each in results] == [b"hello\n"] * 4
+    assert zygote().pid != stopped
+
+
+def test_a_zygote_that_runs_is_not_taken_for_a_stopped_one(rootfs: Path) -> None:
+    assert run(rootfs, "true").code == 0
+    running = zygote()
+    running.end_if_stopped()
+    os.kill(running.pid, signal.SIGSTOP)
+    os.kill(running.pid, signal.SIGCONT)
+    running.end_if_stopped()
+    assert run(rootfs, "true").code == 0
+    assert zygote() is running
+
+
 def test_it_is_no_zygote_from_the_moment_it_is_killed(rootfs: Path) -> None:
     for _ in range(2):
         assert run(rootfs, "true").code == 0
