@@ -80,6 +80,10 @@ class Mount:
         """Unmount it and wait for its process to end, so that its journal is complete."""
         unmount(self.mountpoint)
 
+    def detach(self) -> None:
+        """Take the mount away also where it is in use, and wait for nobody: who uses it goes on with it."""
+        _umount(self.mountpoint, lazy=True)
+
     def __enter__(self) -> Mount:
         """Enter a block at whose end it is unmounted."""
         return self
@@ -379,16 +383,16 @@ def unmount(mountpoint: str | os.PathLike[str], *, timeout: float = 10.0, lazy: 
     found = find_mount(mountpoint)
     if found is None:
         raise MountError(f"{os.fspath(mountpoint)}: nothing is mounted here")
+    if lazy:  # its process may serve for long yet
+        found.detach()
+        return
     process = _open_process(found.pid)
     try:
-        _umount(found.mountpoint, lazy)
+        _umount(found.mountpoint)
     except BaseException:
         if process >= 0:
             os.close(process)
         raise
-    if lazy and process >= 0:  # it may serve for long yet
-        os.close(process)
-        return
     _wait_for(found.pid, process, timeout)
 
 

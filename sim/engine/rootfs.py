@@ -301,7 +301,7 @@ class Rootfs:
         while (found := find_mount(merged)) is not None:
             with contextlib.suppress(OSError):
                 serving.append(os.pidfd_open(found.pid))
-            fusefs.unmount(merged, lazy=True)
+            found.detach()
         return serving
 
     def empty_trash(self) -> None:
