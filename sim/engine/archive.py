@@ -220,10 +220,10 @@ class Archive:
         The next ones are read while those before are put there, so that neither the client nor the view waits.
         """
         with ThreadPoolExecutor(1, "gathering") as pool:
-            ahead: Future[Batch] | None = pool.submit(gather, members)
+            ahead: Future[Batch] | None = pool.submit(gather, members, filler.most)
             while ahead is not None:
                 batch = ahead.result()
-                ahead = None if batch.last or batch.large is not None else pool.submit(gather, members)
+                ahead = None if batch.last or batch.large is not None else pool.submit(gather, members, filler.most)
                 left = filler.take(batch.members, last=batch.last)
                 if left != 0 or batch.large is not None:
                     rest = batch.members[len(batch.members) - left :] if left is not None else batch.members

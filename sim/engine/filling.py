@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "Filler", "check_writable", "gather"]
 
-#: Bytes of a file that is not kept in memory, and bytes and number of members that are put there in one go.
-_LARGE, _TOGETHER, _MOST = 4 << 20, 8 << 20, 1000
+#: Bytes of a file that is not kept in memory, and bytes of members that are put there in one go.
+_LARGE, _TOGETHER = 4 << 20, 8 << 20
+
+#: How many members are, by this process and at the door: there the next ones are got ready meanwhile.
+_MOST, _MOST_AT_DOOR = 1000, 300
 _TAKEN = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
 
 
@@ -69,7 +72,7 @@ class Batch:
             raise self.failure
 
 
-def gather(members: Iterator[Member]) -> Batch:
+def gather(members: Iterator[Member], most: int = _MOST) -> Batch:
     """Return the next members, whole: what is put into a view in one go, while nobody waits for a client."""
     found: list[Member] = []
     room = _TOGETHER
@@ -79,7 +82,7 @@ def gather(members: Iterator[Member]) -> Batch:
                 return Batch(found, (entry, body))
             found.append((entry, [(offset, bytes(part)) for offset, part in body]))
             room -= entry.size
-            if room < 0 or len(found) == _MOST:
+            if room < 0 or len(found) == most:
                 return Batch(found)
     except Exception as error:
         return Batch(found, last=True, failure=error)
@@ -102,6 +105,11 @@ class Filler:
     def __init__(self, owner: Containers, container: Container, path: str) -> None:
         self._owner, self._container, self._path = owner, container, path
         self._times: dict[bytes, int] = {}
+
+    @property
+    def most(self) -> int:
+        """How many members are best put there together."""
+        return _MOST_AT_DOOR if self._container.state.running else _MOST
 
     def take(self, members: Sequence[Member], *, last: bool = False) -> int | None:
         """Put members in their places.
