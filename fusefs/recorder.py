@@ -83,9 +83,14 @@ class Recorder(Closing):
         self._begun, self._full = threading.Event(), threading.Event()
         self._stop = False
         self._failure = ""
-        number = prepare_journal(self.path, layers, level, append=append)
         where = self.path.absolute()
-        self._to: _Thread | _Process = _Process(where, number) if apart else _Thread(where, number)
+        self._to: _Thread | _Process
+        if apart:
+            from fusefs.scribe import prepare  # which who records in its own process has no use for
+
+            self._to = _Process(where, prepare(self.path, layers, level, append=append))
+        else:
+            self._to = _Thread(where, prepare_journal(self.path, layers, level, append=append))
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -192,7 +197,7 @@ class _Process:
     """Lets a scribe write."""
 
     def __init__(self, path: Path, number: int) -> None:
-        from fusefs.scribe import Scribe  # which who records in its own process has no use for
+        from fusefs.scribe import Scribe
 
         self._scribe = Scribe(path, number)
 

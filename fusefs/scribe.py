@@ -1,9 +1,10 @@
 """The scribe: a process of its own that writes a mount's journal.
 
-Decided here and only here: how records get from the process that serves a mount to the one that writes them. Written
-there, in a thread, they would keep the mount waiting, since Python runs one thread at a time. Here they are passed on
-as they are (`marshal`, which takes well under a microsecond for each), and turned into rows elsewhere, on another
-processor where there is one. What has been passed on is written also when the serving process is killed.
+Decided here and only here: how records get from the process that serves a mount to the one that writes them, and that
+the former opens no database but at its end, for the memory that this takes: the journal is made by a fork (`prepare`).
+Written in a thread there, records would keep the mount waiting, since Python runs one thread at a time. Here they are
+passed on as they are (`marshal`, which takes well under a microsecond for each), and turned into rows elsewhere, on
+another processor where there is one. What has been passed on is written also when the serving process is killed.
 
 On a socket between the two: four bytes that hold a length, then so many bytes, a list of records. Length 0 asks for an
 answer once all before it is written: a length again and the text of what went wrong since the last answer, none where
@@ -30,14 +31,16 @@ import socket
 import sqlite3
 import struct
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
-from fusefs.journal import JournalWriter
+from fusefs.errors import JournalError
+from fusefs.journal import JournalLayer, JournalWriter, Level, prepare_journal
 from fusefs.operation import Raw
 from fusefs.title import set_title
 
-__all__ = ["Scribe"]
+__all__ = ["Scribe", "prepare"]
 
 _LENGTH = struct.Struct("=I")
 _END, _REST = 0xFFFFFFFF, 0xFFFFFFFE
@@ -94,9 +97,7 @@ class Scribe:
             for end, option in ((ours, socket.SO_SNDBUF), (theirs, socket.SO_RCVBUF)):
                 end.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
             try:
-                with warnings.catch_warnings():  # of other threads, see above
-                    warnings.simplefilter("ignore", DeprecationWarning)
-                    self._pid = os.fork()
+                self._pid = _fork()
             except OSError:
                 ours.close()
                 raise
@@ -162,6 +163,54 @@ class Scribe:
             self._connection = None
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._pid, 0)
+
+
+def prepare(path: Path, layers: Iterable[JournalLayer], level: Level, *, append: bool) -> int:
+    """Make a journal, or go on with one, as `prepare_journal` does, without what that takes of memory.
+
+    A process that is forked for it does it, and ends: a database takes more than a megabyte, also after its end.
+
+    Raises
+    ------
+    JournalError
+        The file cannot be made, exists already, or is no journal.
+    OSError
+        Nothing can be forked.
+    """
+    reading, writing = os.pipe()
+    with open(reading, "rb") as answer:
+        try:
+            pid = _fork()
+            if not pid:
+                _prepare(writing, path, tuple(layers), level, append=append)
+        finally:
+            os.close(writing)
+        said = answer.read()
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+    number, failed = (
+        marshal.loads(said) if said else (0, f"{path}: the process that was to make the journal was killed")
+    )
+    if failed:
+        raise JournalError(failed)
+    return int(number)
+
+
+def _prepare(answer: int, path: Path, layers: tuple[JournalLayer, ...], level: Level, *, append: bool) -> NoReturn:
+    try:
+        try:
+            found = (prepare_journal(path, layers, level, append=append), "")
+        except (JournalError, sqlite3.Error, OSError) as error:
+            found = (0, str(error))
+        os.write(answer, marshal.dumps(found))
+    finally:
+        os._exit(0)
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():  # of other threads, which what is forked touches nothing of
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def _become_scribe(connection: socket.socket, path: Path, number: int) -> NoReturn:

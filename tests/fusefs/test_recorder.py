@@ -226,3 +226,15 @@ def test_levels(tmp_path: Path) -> None:
     with pytest.raises(JournalError):
         Recorder(tmp_path / "other", LAYERS, append=True)
     assert (tmp_path / "other").read_text() == "no journal"
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_is_no_journal_is_refused_and_left_as_it_is(tmp_path: Path, apart: bool) -> None:
+    (tmp_path / "j.db").write_text("mine")
+    with pytest.raises(JournalError, match="journal"):
+        Recorder(tmp_path / "j.db", LAYERS, append=True, apart=apart)
+    assert (tmp_path / "j.db").read_text() == "mine"
+    with pytest.raises(JournalError, match="already"):
+        Recorder(tmp_path / "j.db", LAYERS, apart=apart)
+    with pytest.raises(JournalError, match="cannot be made"):
+        Recorder(tmp_path / "absent/j.db", LAYERS, apart=apart)
