@@ -5,7 +5,7 @@ lies in a directory that only the mount's owner reaches, and only a process of t
 served one after the other: each brings one batch, which is there already when it knocks, and gets one answer. One that
 does not go on is left after a while.
 
-    caller to server    its length; directory, points, items, times of directories: the size of each, then they
+    caller to server    directory, points, items, times of directories: the size of each, then they
     server to caller    how many items were taken, and the error at the one that was not
 
 Numbers are of this machine.

@@ -105,8 +105,7 @@ def fetching(owner: Containers, container: Container, path: str) -> Iterator[Fet
     FileNotFoundError, NotADirectoryError
         There is nothing.
     """
-    state = container.state
-    points = None if state.removing or state.dead else mounted(container)
+    points = mounted(container)
     if points is None:
         yield None
         return
@@ -262,7 +261,12 @@ class Fetching:
 
 
 def mounted(container: Container) -> frozenset[bytes] | None:
-    """Return the paths in a container's view on which something is mounted; None where the view is not its root."""
+    """Return the paths in a container's view on which something is mounted.
+
+    None where the view is not its root, or goes away.
+    """
+    if container.state.removing or container.state.dead:
+        return None
     shim = container.shim
     if shim is None or not container.state.running:
         points = [point.destination for point in container.record.mounts if point.type in ("bind", "volume")]

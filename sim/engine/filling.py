@@ -133,15 +133,14 @@ class Filler:
         OSError
             The disk is full or fails.
         """
-        container = self._container
-        points = None if container.state.removing or container.state.dead else mounted(container)
+        points = mounted(self._container)
         if points is None:
             return None
         items = list(_items(members))
         made = {item.path: item.modified for item in items if stat.S_ISDIR(item.mode)}
         wanted = self._times | made if last and len(items) == len(members) else {}
         times = list(reversed(wanted.items()))
-        way = self._at_the_door if container.state.running else self._in_this_process
+        way = self._at_the_door if self._container.state.running else self._in_this_process
         found = way(points, items, times)
         if found is None:
             return None
