@@ -49,7 +49,7 @@ _OCTAL = re.compile(rb"\\([0-7]{3})")
 def layers(owner: Containers, container: Container) -> Iterator[Union | None]:
     """Have all layers of a container as one view that is only read; None where that would not show what it has."""
     record = container.record
-    if os.geteuid() or record.driver == "overlayfs" or record.host_config.userns_mode not in ("", "host"):
+    if os.geteuid() or record.driver == "overlayfs":
         yield None
         return
     lowers, _ = owner.rootfs.lowers(record)

@@ -158,9 +158,6 @@ class Filler:
     def _at_the_door(
         self, points: Collection[bytes], items: Sequence[Item], times: Sequence[tuple[bytes, int]]
     ) -> tuple[int, OSError | None] | None:
-        record, rootfs = self._container.record, self._owner.rootfs
-        if record.host_config.userns_mode not in ("", "host"):
-            return None
         with rooted(self._owner, self._container) as root:
             try:
                 os.close(open_in(root, self._path, os.O_PATH | os.O_DIRECTORY))
@@ -168,7 +165,7 @@ class Filler:
                 return None
         check_writable(self._container, self._path)
         try:
-            return fill(rootfs.door(record.id), os.fsencode(self._path), points, items, times)
+            return fill(self._owner.rootfs.door(self._container.id), os.fsencode(self._path), points, items, times)
         except OSError:  # it has none, or has just ended
             return None
 
