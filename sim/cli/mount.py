@@ -104,6 +104,13 @@ def _layers_of(word: str, store: Path | None, upto: int | None) -> tuple[tuple[P
     help="devfuse: which files the kernel reads and writes by itself; auto: those of the RW layer.",
 )
 @click.option("--workers", type=click.IntRange(1, 64), default=4, help="devfuse: threads that serve requests.")
+@click.option(
+    "--lookout",
+    type=click.IntRange(0, 10_000),
+    default=100,
+    metavar="MICROSECONDS",
+    help="devfuse: how long to stay awake for the next request.",
+)
 @click.option("--trace", type=_PATH, metavar="FILE", help="devfuse: write each message of the kernel here, in words.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
 def command(
@@ -121,6 +128,7 @@ def command(
     no_cache: bool,
     passthrough: str,
     workers: int,
+    lookout: int,
     trace: Path | None,
     quiet: bool,
 ) -> None:
@@ -158,7 +166,8 @@ def command(
         raise click.UsageError("no layer is named: give --lower DIR, or -o lowerdir=DIR.")
     options = replace(said.options, cache=not no_cache)
     # A log of its own: a serving process that held on to our streams would keep a pipe open as long as it serves.
-    tuning = Tuning(Passthrough(passthrough), workers, trace=str(trace.absolute()) if trace else "")
+    told = str(trace.absolute()) if trace else ""
+    tuning = Tuning(Passthrough(passthrough), workers, lookout=lookout, trace=told)
     level = Level(record)
     mounted = mount(
         stack, mountpoint, driver=driver, options=options, journal=journal, level=level, log=log, tuning=tuning

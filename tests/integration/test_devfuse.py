@@ -310,6 +310,23 @@ def test_names_do_not_vanish_when_the_kernel_forgets(place: Place) -> None:
 # Workers
 
 
+def _used(pid: int) -> int:
+    """Return the nanoseconds of processor time that a process has used."""
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir())
+
+
+def test_a_mount_that_nobody_uses_takes_no_time(place: Place) -> None:
+    merged = place.mount(lookout=10_000)
+    assert place.mounted is not None
+    pid = place.mounted.pid
+    for number in range(200):
+        assert not (merged / f"absent{number}").exists()
+    time.sleep(0.1)
+    before = _used(pid)
+    time.sleep(1)
+    assert _used(pid) - before < 100_000_000
+
+
 def test_a_copy_up_keeps_nobody_waiting(place: Place) -> None:
     with open(place.lower / "large", "wb") as file:
         for _ in range(192):

@@ -11,6 +11,7 @@ Read it in this order:
     changing.py    requests that change names and metadata        (class Changing)
     opening.py     open files: page cache or kernel passthrough   (class Opening)
     dispatch.py    which request is whose; errors become errnos   (class Dispatcher)
+    lookout.py     staying awake for the next request
     session.py     workers, INIT, and the life of a mount
     trace.py       each message in words
 """

@@ -40,6 +40,8 @@ class Tuning:
     prefill
         Files of up to this many bytes are put into the page cache when they are opened, which saves the request that
         would read them.
+    lookout
+        Microseconds to look for the next request before sleeping until it comes; 0 to sleep at once.
     trace
         File that gets each message in words; "-" for standard error, "" for none.
     """
@@ -49,6 +51,7 @@ class Tuning:
     nodes: int = 100_000
     readahead: int = 1 << 20
     prefill: int = 1 << 17
+    lookout: int = 100
     trace: str = ""
 
     @classmethod

@@ -1,6 +1,7 @@
 """The life of a mount: INIT, the workers, the end.
 
-Decided here and only here: what is agreed on with the kernel, who reads the next request, and how the mount ends.
+Decided here and only here: what is agreed on with the kernel, who reads the next request, and how the mount ends. For
+how long who reads stays awake for it is decided in `lookout.py`.
 
 Workers take turns (leader and followers): one reads and answers, request after request, while the others sleep. When a
 request may take long, the leader lets another one lead before it begins. So quick requests, which are most, never pay
@@ -29,6 +30,7 @@ from fusefs.door import Door
 from fusefs.drivers.devfuse import wire
 from fusefs.drivers.devfuse.device import Device
 from fusefs.drivers.devfuse.dispatch import Dispatcher
+from fusefs.drivers.devfuse.lookout import Lookout
 from fusefs.drivers.devfuse.nodes import MANY
 from fusefs.drivers.devfuse.options import Passthrough, Tuning
 from fusefs.drivers.devfuse.trace import Trace
@@ -89,6 +91,7 @@ class Session:
         self.minor = 0
         self._union = union
         self._turn = threading.Lock()
+        self._lookout = Lookout(tuning.lookout)
         self._ended = threading.Event()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         weakref.finalize(self, os.close, self._bell)  # not before the last worker has rung it
@@ -217,9 +220,16 @@ class Session:
     def _lead(self, fd: int, buffers: list[mmap.mmap], whole: memoryview) -> int:
         """Serve quick requests; return the size of the first one that may take long, 0 when the mount is gone."""
         is_slow, handle, serve = self.dispatcher.is_slow, self.dispatcher.handle, self._serve
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        look, sees, wakes = poll.poll, self._lookout.sees, self._lookout.wakes
         while not self._ended.is_set():
             try:
-                count = os.readv(fd, buffers)
+                if sees(look):
+                    count = os.readv(fd, buffers)
+                else:
+                    count = os.readv(fd, buffers)
+                    wakes()
             except OSError as error:
                 if error.errno in _AGAIN:
                     continue
