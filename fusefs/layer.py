@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections import OrderedDict
 
 from fusefs import marks, syscalls
@@ -20,10 +19,7 @@ from fusefs.marks import DirectoryMarks
 
 __all__ = ["Directory", "Layer", "Listing", "Shelf"]
 
-_TYPE_BITS = 16
-
-#: How `os.fsencode` makes bytes of a name; done here for each name of a directory, it costs a third.
-_NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+_TYPE_BITS, _TYPE_MASK = 16, 0xFFFF
 
 
 class Directory:
@@ -122,7 +118,12 @@ class Listing:
         >>> Listing.unpack(Listing.pack(12, stat.S_IFDIR)) == (12, stat.S_IFDIR)
         True
         """
-        return value >> _TYPE_BITS, value & 0xFFFF
+        return value >> _TYPE_BITS, value & _TYPE_MASK
+
+    def shown(self, shift: int) -> list[tuple[bytes, int, int]]:
+        """Return name, inode number with the bits of `shift`, and file type bits of all that is no whiteout."""
+        names = self.names.items()
+        return [(name, shift | value >> _TYPE_BITS, value & _TYPE_MASK) for name, value in names if value]
 
 
 class Layer:
@@ -259,34 +260,27 @@ class Layer:
         names: dict[bytes, int] = {}
         hidden: list[bytes] = []
         by_attribute: bool | None = None
-        here = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory.fd)
-        try:
-            with os.scandir(here) as entries:
-                for entry in entries:
-                    name = entry.name.encode(*_NAMES)
-                    if name.startswith(marks.OCI_PREFIX):
-                        hidden.append(name[len(marks.OCI_PREFIX) :])
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        kind = stat.S_IFDIR
-                    elif entry.is_symlink():
-                        kind = stat.S_IFLNK
-                    elif entry.is_file(follow_symlinks=False):
-                        kind = stat.S_IFREG
-                        if by_attribute is None:
-                            by_attribute = marks.read_marks(here).attribute_whiteouts
-                        if by_attribute and self._is_marked(directory, name):
-                            names[name] = 0
-                            continue
+        prefix = marks.OCI_PREFIX
+        here = b"/proc/self/fd/%d/." % directory.fd
+        with os.scandir(here) as entries:  # by a path of bytes, which spares it words
+            for entry in entries:
+                name = entry.name
+                if name.startswith(prefix):
+                    hidden.append(name[len(prefix) :])
+                elif entry.is_file(follow_symlinks=False):
+                    if by_attribute is None:
+                        by_attribute = marks.read_marks(here).attribute_whiteouts
+                    if by_attribute and self._is_marked(directory, name):
+                        names[name] = 0
                     else:
-                        status = entry.stat(follow_symlinks=False)
-                        if marks.is_whiteout(status):
-                            names[name] = 0
-                            continue
-                        kind = stat.S_IFMT(status.st_mode)
-                    names[name] = entry.inode() << _TYPE_BITS | kind
-        finally:
-            os.close(here)
+                        names[name] = entry.inode() << _TYPE_BITS | stat.S_IFREG
+                elif entry.is_dir(follow_symlinks=False):
+                    names[name] = entry.inode() << _TYPE_BITS | stat.S_IFDIR
+                elif entry.is_symlink():
+                    names[name] = entry.inode() << _TYPE_BITS | stat.S_IFLNK
+                else:
+                    status = entry.stat(follow_symlinks=False)
+                    names[name] = 0 if marks.is_whiteout(status) else Listing.pack(entry.inode(), status.st_mode)
         cut = frozenset(name for name in hidden if name in names)
         for name in hidden:
             if name not in names and not name.startswith(marks.OCI_PREFIX):

@@ -416,6 +416,10 @@ class Tree(Table):
             raise failure(errno.ENOTDIR)
         if node.dead:
             return []
+        if not node.upper and len(node.lower) == 1:
+            number, path = node.lower[0]
+            layer = self.layer(number)
+            return layer.listing(path).shown(self._filesystems[layer.device] << INODE_BITS)
         merged: dict[bytes, tuple[int, int]] = {}
         hidden: set[bytes] = set()
         if node.upper:
@@ -437,36 +441,33 @@ class Tree(Table):
         directory = self.upper_directory(node)
         exact = self._is_impure(node, directory) or bool(node.lower)
         shift = self._filesystems[self.upper.device] << INODE_BITS
-        here = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory.fd)
-        try:
-            with os.scandir(here) as listed:
-                for entry in listed:
-                    name = os.fsencode(entry.name)
-                    if self.marks is Format.OCI and marks.reserved_name(name):
-                        hidden.add(name[len(marks.OCI_PREFIX) :])
-                        continue
-                    kind = self._kind(entry)
-                    if not kind:
-                        hidden.add(name)
-                    elif exact and self._needs_lookup(node, kind):
-                        with self.lock:
-                            child = self._peek(node, name)
-                        if child is not None:
-                            merged[name] = (child.inode, kind)
-                    else:
-                        merged[name] = (shift | entry.inode(), kind)
-        finally:
-            os.close(here)
+        oci = self.marks is Format.OCI
+        with os.scandir(b"/proc/self/fd/%d/." % directory.fd) as listed:
+            for entry in listed:
+                name = entry.name
+                if oci and marks.reserved_name(name):
+                    hidden.add(name[len(marks.OCI_PREFIX) :])
+                    continue
+                kind = self._kind(entry)
+                if not kind:
+                    hidden.add(name)
+                elif exact and self._needs_lookup(node, kind):
+                    with self.lock:
+                        child = self._peek(node, name)
+                    if child is not None:
+                        merged[name] = (child.inode, kind)
+                else:
+                    merged[name] = (shift | entry.inode(), kind)
 
     @staticmethod
-    def _kind(entry: os.DirEntry[str]) -> int:
+    def _kind(entry: os.DirEntry[bytes]) -> int:
         """Return the file type bits of an entry, 0 for a whiteout or one that is gone already."""
+        if entry.is_file(follow_symlinks=False):
+            return stat.S_IFREG
         if entry.is_dir(follow_symlinks=False):
             return stat.S_IFDIR
         if entry.is_symlink():
             return stat.S_IFLNK
-        if entry.is_file(follow_symlinks=False):
-            return stat.S_IFREG
         try:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:

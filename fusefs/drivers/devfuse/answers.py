@@ -11,11 +11,14 @@ Threads: functions and values only.
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
+import struct
 import sys
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from fusefs.drivers.devfuse import wire
 from fusefs.node import Attributes
@@ -46,8 +49,6 @@ TICK: Validity = (0, 1_000_000)
 
 _ENTRY = wire.ENTRY_OUT.codec.pack
 _ATTR = wire.ATTR_OUT.codec.pack
-_DIRENT = wire.DIRENT.codec
-_DIRENT_PLUS = wire.DIRENT_PLUS.codec
 _SECOND = 1_000_000_000
 _HASH_BITS = (1 << 62) - 1
 
@@ -57,13 +58,12 @@ Values = tuple[int, ...]
 def attributes_of(attributes: Attributes) -> Values:
     """Return the fields of `fuse_attr`."""
     real = attributes.real
-    accessed, accessed_ns = divmod(real.st_atime_ns, _SECOND)
-    modified, modified_ns = divmod(real.st_mtime_ns, _SECOND)
-    changed, changed_ns = divmod(real.st_ctime_ns, _SECOND)
+    plain: Any = real  # by place its times are whole seconds, by name they are not
+    mode, _, _, _, uid, gid, size, accessed, modified, changed = plain
     return (
-        attributes.st_ino, real.st_size, attributes.st_blocks, accessed, modified, changed, accessed_ns, modified_ns,
-        changed_ns, real.st_mode, attributes.st_nlink, real.st_uid, real.st_gid, real.st_rdev & 0xFFFFFFFF,
-        real.st_blksize, 0,
+        attributes.st_ino, size, attributes.st_blocks, accessed, modified, changed, real.st_atime_ns % _SECOND,
+        real.st_mtime_ns % _SECOND, real.st_ctime_ns % _SECOND, mode, attributes.st_nlink, uid, gid,
+        real.st_rdev & 0xFFFFFFFF, real.st_blksize, 0,
     )  # fmt: skip
 
 
@@ -107,39 +107,41 @@ class Listing:
     [b'.', b'..', b'a']
     """
 
-    __slots__ = ("_names", "_positions")
+    __slots__ = ("_found", "_positions")
 
     def __init__(self, own: int, above: int, entries: list[Entry]) -> None:
-        found = sorted((hash(name) & _HASH_BITS, name, inode, kind) for name, inode, kind in entries)
-        names: list[tuple[int, bytes, int, int]] = [(1, b".", own, stat.S_IFDIR), (2, b"..", above, stat.S_IFDIR)]
-        last = 2
-        for position, name, inode, kind in found:
-            last = max(last + 1, position)
-            names.append((last, name, inode, kind))
-        self._names = names
-        self._positions = [position for position, *_ in names]
+        found = {hash(entry[0]) & _HASH_BITS: entry for entry in entries}
+        if len(found) < len(entries) or 1 in found or 2 in found:
+            found = _spread(entries)
+        found[1] = b".", own, stat.S_IFDIR
+        found[2] = b"..", above, stat.S_IFDIR
+        self._found = found
+        self._positions = sorted(found)
 
     def __len__(self) -> int:
         """Return the number of names."""
-        return len(self._names)
+        return len(self._positions)
 
     def after(self, position: int) -> Iterator[tuple[int, bytes, int, int]]:
         """Yield position, name, inode number and file type of the names after a position."""
-        for at in range(bisect_left(self._positions, position + 1), len(self._names)):
-            yield self._names[at]
+        found, positions = self._found, self._positions
+        for number in range(bisect_right(positions, position), len(positions)):
+            at = positions[number]
+            yield at, *found[at]
 
     def page(self, position: int, size: int) -> bytes:
         """Return the `fuse_dirent`s after a position, as many as have room in `size` bytes."""
         parts: list[bytes] = []
-        room = size
-        for at, name, inode, kind in self.after(position):
+        found, positions = self._found, self._positions
+        for number in range(bisect_right(positions, position), len(positions)):
+            at = positions[number]
+            name, inode, kind = found[at]
             length = len(name)
-            whole = (_DIRENT.size + length + 7) & ~7
-            if whole > room:
+            codec = _dirent(length)
+            size -= codec.size
+            if size < 0:
                 break
-            room -= whole
-            parts.append(_DIRENT.pack(inode, at, length, kind >> 12))
-            parts.append(name.ljust(whole - _DIRENT.size, b"\0"))
+            parts.append(codec.pack(inode, at, length, kind >> 12, name))
         return b"".join(parts)
 
     def page_plus(
@@ -153,23 +155,45 @@ class Listing:
             Called with names; returns for each the fields of its `fuse_entry_out`, zeros for one that is gone.
         """
         chosen: list[tuple[int, bytes, int, int]] = []
-        room = size
         for entry in self.after(position):
-            whole = (_DIRENT_PLUS.size + len(entry[1]) + 7) & ~7
-            if whole > room or len(chosen) == most:
+            size -= _dirent_plus(len(entry[1])).size
+            if size < 0 or len(chosen) == most:
                 break
-            room -= whole
             chosen.append(entry)
-        wanted = [name for at, name, _, _ in chosen if at > 2]
-        looked = iter(look(wanted))
+        looked = iter(look([name for at, name, _, _ in chosen if at > 2]))
         parts: list[bytes] = []
         for at, name, inode, kind in chosen:
             values = next(looked) if at > 2 else NOTHING
             length = len(name)
-            whole = (_DIRENT_PLUS.size + length + 7) & ~7
-            parts.append(_DIRENT_PLUS.pack(*values, inode, at, length, kind >> 12))
-            parts.append(name.ljust(whole - _DIRENT_PLUS.size, b"\0"))
+            parts.append(_dirent_plus(length).pack(*values, inode, at, length, kind >> 12, name))
         return b"".join(parts)
+
+
+def _spread(entries: list[Entry]) -> dict[int, Entry]:
+    """Return entries by position where hashes alone would put two at one, or one at that of `.` or `..`.
+
+    >>> one, other = _spread([(b"a", 1, 0), (b"a", 2, 0)])
+    >>> other - one
+    1
+    """
+    found: dict[int, Entry] = {}
+    last = 2
+    for position, entry in sorted((hash(entry[0]) & _HASH_BITS, entry) for entry in entries):
+        last = max(last + 1, position)
+        found[last] = entry
+    return found
+
+
+@functools.cache
+def _dirent(length: int) -> struct.Struct:
+    """Return the structure of a `fuse_dirent` with a name of so many bytes, filled up to a multiple of eight."""
+    return wire.DIRENT.followed_by(length)
+
+
+@functools.cache
+def _dirent_plus(length: int) -> struct.Struct:
+    """Return that of a `fuse_direntplus`."""
+    return wire.DIRENT_PLUS.followed_by(length)
 
 
 #: The fields of a `fuse_entry_out` that says nothing about a name in a listing.
