@@ -1,6 +1,7 @@
 """The lookout: staying awake for the next request while it is likely to come at once.
 
-Decided here and only here: for how long a reader of /dev/fuse looks for the next request before it goes to sleep.
+Decided here and only here: for how long a reader of /dev/fuse looks for the next request before it goes to sleep, and
+when it does what nobody waits for: when there is no request to read.
 
 A program that works on files asks one thing after the other, and each answer is followed by the next question within
 some ten microseconds. To put a processor to sleep and to wake it takes as long as that, in a virtual machine several
@@ -39,7 +40,7 @@ class Lookout:
     Examples
     --------
     >>> lookout = Lookout(100)
-    >>> lookout.sees(lambda _: [(3, 1)])  # nobody is known to ask often yet
+    >>> lookout.sees(lambda _: [], lambda: False)  # nobody is known to ask often yet
     False
     """
 
@@ -50,19 +51,25 @@ class Lookout:
         self._often = False
         self._begun = self._rested = 0
 
-    def sees(self, look: Callable[[int], list[tuple[int, int]]]) -> bool:
+    def sees(self, look: Callable[[int], list[tuple[int, int]]], idle: Callable[[], bool]) -> bool:
         """Look for a while; return whether there is something to read, and not whether it is time to sleep for it.
 
         Parameters
         ----------
         look
             The method `poll` of what watches the device.
+        idle
+            Does a piece of what was put off until nobody waits; returns whether there was any. All of it is done before
+            it is time to sleep.
         """
         self._begun = last = perf_counter_ns()
-        if not self._often:
-            return False
         end = last + self._longest
         while not look(0):
+            if idle():
+                last = perf_counter_ns()
+                continue
+            if not self._often:
+                return False
             os.sched_yield()
             now = perf_counter_ns()
             if now - last > _ROBBED:

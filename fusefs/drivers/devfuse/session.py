@@ -23,6 +23,7 @@ import signal
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from fusefs import syscalls
@@ -64,6 +65,10 @@ _WANTED = (
 )  # fmt: skip
 _CACHING = Init.CACHE_SYMLINKS | Init.NO_OPENDIR_SUPPORT | Init.EXPLICIT_INVAL_DATA
 
+#: Requests that nobody waits for: so many can be put off until nobody waits for another one.
+_MOST_PUT_OFF = 1000
+_FORGETS = tuple(each.to_bytes(4, sys.byteorder) for each in (Opcode.FORGET, Opcode.BATCH_FORGET))
+
 _Handle = Callable[[memoryview], tuple[bytes, bytes] | None]
 
 log = logging.getLogger(__name__)
@@ -92,6 +97,7 @@ class Session:
         self._union = union
         self._turn = threading.Lock()
         self._lookout = Lookout(tuning.lookout)
+        self._put_off: deque[bytes] = deque()
         self._ended = threading.Event()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         weakref.finalize(self, os.close, self._bell)  # not before the last worker has rung it
@@ -222,10 +228,10 @@ class Session:
         is_slow, handle, serve = self.dispatcher.is_slow, self.dispatcher.handle, self._serve
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        look, sees, wakes = poll.poll, self._lookout.sees, self._lookout.wakes
+        look, sees, wakes, idle = poll.poll, self._lookout.sees, self._lookout.wakes, self._forget
         while not self._ended.is_set():
             try:
-                if sees(look):
+                if sees(look, idle):
                     count = os.readv(fd, buffers)
                 else:
                     count = os.readv(fd, buffers)
@@ -237,6 +243,9 @@ class Session:
                     log.error("reading /dev/fuse: %s", error)
                 return 0
             request = whole[:count]
+            if request[4:8] in _FORGETS and len(self._put_off) < _MOST_PUT_OFF:
+                self._put_off.append(bytes(request))
+                continue
             try:
                 slow = is_slow(request)
             except Exception:
@@ -246,6 +255,16 @@ class Session:
                 return count
             serve(fd, request, handle)
         return 0
+
+    def _forget(self) -> bool:
+        """Serve a FORGET that was put off, since nobody waits for it; return whether there was one."""
+        if not self._put_off:
+            return False
+        request = memoryview(self._put_off.popleft())
+        if self.trace is not None:
+            self.trace.request(request)
+        self.dispatcher.handle(request)
+        return True
 
     def _serve(self, fd: int, request: memoryview, handle: _Handle) -> None:
         """Answer one request."""
