@@ -111,13 +111,12 @@ class Names(CopyUp):
         return self.hold(self._attach(parent, name, node))
 
     def _note_made(self, parent: Node, name: bytes, *, replaces: bool, is_directory: bool) -> None:
-        path = parent.path_of(name)
-        self._note(EffectKind.CREATED, path)
+        self._note(EffectKind.CREATED, None)
         if replaces:
             hides = self._shown_by(parent, name)
-            self._note(EffectKind.REVEALED, path, origin=hides)
+            self._note(EffectKind.REVEALED, None, origin=hides)
             if is_directory:
-                self._note(EffectKind.OPAQUE, path, origin=hides)
+                self._note(EffectKind.OPAQUE, None, origin=hides)
 
     def _as_caller(self) -> contextlib.AbstractContextManager[None]:
         """Let what is created belong to the caller, as it would in a filesystem of its own."""
@@ -305,7 +304,6 @@ class Names(CopyUp):
 
     def _remove(self, parent: Node, name: bytes, node: Node) -> None:
         """Take a name away, leaving a whiteout where a read-only layer shows it; under the lock."""
-        path = self._where(parent, name)
         origin = self._shown_by(parent, name)
         shown = origin is not None
         present = node.upper
@@ -333,9 +331,9 @@ class Names(CopyUp):
         else:
             os.unlink(name, dir_fd=above.fd)
         if present:
-            self._note(EffectKind.REMOVED, path)
+            self._note(EffectKind.REMOVED, None)
         if shown:
-            self._note(EffectKind.WHITEOUT, path, origin=origin)
+            self._note(EffectKind.WHITEOUT, None, origin=origin)
         self._bury(parent, name, node)
 
     def _shown_by(self, parent: Node, name: bytes) -> int | None:

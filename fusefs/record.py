@@ -4,7 +4,7 @@ Decided here and only here: when a record is made, what its layer is, and that a
 The methods of the union that are operations carry the decorator `recorded`; while one runs, what it changes is noted
 by `_note`. Where nothing is recorded both cost next to nothing.
 
-Threads: each has its own notes and its own caller.
+Threads: each has its own notes, its own caller, and its own records that were put off.
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ from time import perf_counter_ns, time_ns
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from fusefs.node import Node
-from fusefs.operation import EffectKind, Kind, Operation, Raw, RawEffect, from_raw
+from fusefs.operation import EffectKind, Kind, Operation, Raw, from_raw
 from fusefs.stack import Options, Stack
 from fusefs.tree import Tree
 
 __all__ = ["Caller", "Record", "Recording", "recorded"]
+
+#: A `RawEffect`; a path of None is the operation's own.
+_Noted = tuple[str, str | None, int | None, int, str]
+#: What a record is made of that is still to be told: whose path it is, and the rest with no path yet.
+_Untold = tuple[Node, bytes | None, list[_Noted], Raw]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,10 +54,11 @@ class Caller(threading.local):
         self.uid = os.geteuid()
         self.gid = os.getegid()
         self.pid = os.getpid()
-        self.effects: list[RawEffect] | None = None
+        self.effects: list[_Noted] | None = None
         self.size = 0
         self.offset = 0
         self.target = ""
+        self.untold: list[_Untold] | None = None
 
     def become(self, uid: int, gid: int, pid: int) -> None:
         """Work for another process from now on; who is created belongs to `uid` and `gid`."""
@@ -69,7 +75,17 @@ class Recording(Tree):
         self.caller = Caller()
         self._record: Record | None = None
         self._take: Callable[[Raw], object] | None = None
-        self.takes: Callable[[Kind], bool] = _everything
+        self.takes = _everything
+
+    @property
+    def takes(self) -> Callable[[Kind], bool]:
+        """Tells of each kind of operation whether it is recorded; asked once, when it is set."""
+        return self._takes
+
+    @takes.setter
+    def takes(self, takes: Callable[[Kind], bool]) -> None:
+        self._takes = takes
+        self._words = frozenset(kind.value for kind in Kind if takes(kind))
 
     @property
     def record(self) -> Record | None:
@@ -88,14 +104,32 @@ class Recording(Tree):
 
         self._take = take
 
+    def put_off_records(self) -> None:
+        """Let records of this thread wait for `tell`: for a driver that answers first, so that nobody waits for them.
+
+        The paths of objects are worked out then: they must still be known.
+        """
+        self.caller.untold = []
+
+    def tell(self) -> None:
+        """Pass on the records of this thread that were put off."""
+        untold, take = self.caller.untold, self._take
+        if untold:
+            for node, name, effects, raw in untold:
+                if take is not None:
+                    take(_with_paths(raw, _path(node, name), effects))
+            untold.clear()
+
     def _where(self, node: Node, name: bytes | None = None) -> str:
         """Return the path of a node, or of a name in it, for a note; nothing where nothing is noted."""
         if self.caller.effects is None:
             return ""
         return node.path() if name is None else node.path_of(name)
 
-    def _note(self, kind: EffectKind, path: str, *, origin: int | None = None, size: int = 0, target: str = "") -> None:
-        """Note a change that the current operation made."""
+    def _note(
+        self, kind: EffectKind, path: str | None, *, origin: int | None = None, size: int = 0, target: str = ""
+    ) -> None:
+        """Note a change that the current operation made; a path of None is the one that it was asked of."""
         effects = self.caller.effects
         if effects is not None:
             effects.append((kind._value_, path, origin, size, target))
@@ -126,7 +160,7 @@ def recorded(
             if take is None:
                 return method(self, *args, **kwargs)
             caller = self.caller
-            if caller.effects is not None or not self.takes(kind):
+            if caller.effects is not None or word not in self._words:
                 return method(self, *args, **kwargs)
             return cast(R, _run(self, caller, take, word, by_name, method, args, kwargs))
 
@@ -149,11 +183,14 @@ def _run(
     """Run an operation and record it, whether it succeeds or fails."""
     subject = args[0]
     node: Node = subject if isinstance(subject, Node) else subject.node
-    path = node.raw_path_of(args[1]) if by_name else node.raw_path()
-    effects: list[RawEffect] = []
-    caller.effects = effects
-    caller.size = caller.offset = 0
-    caller.target = ""
+    name: bytes | None = args[1] if by_name else None
+    notes = caller.__dict__  # this thread's: to ask for it each time is most of what recording costs
+    untold = notes["untold"]
+    path = _path(node, name) if untold is None else b""
+    effects: list[_Noted] = []
+    notes["effects"] = effects
+    notes["size"] = notes["offset"] = 0
+    notes["target"] = ""
     started = time_ns()
     before = perf_counter_ns()
     error = 0
@@ -165,18 +202,33 @@ def _run(
         raise
     finally:
         duration = perf_counter_ns() - before
-        caller.effects = None
+        notes["effects"] = None
         layer = _layer(result, node, error, effects) if by_name else node.layer
-        take(
-            (
-                word, path, layer, tuple(effects), caller.size, caller.offset, caller.target,
-                started, duration, caller.pid, error,
-            )
+        raw = (
+            word, b"", layer, (), notes["size"], notes["offset"], notes["target"],
+            started, duration, notes["pid"], error,
         )  # fmt: skip
+        if untold is None:
+            take(_with_paths(raw, path, effects))
+        else:
+            untold.append((node, name, effects, raw))
     return result
 
 
-def _layer(result: Any, node: Node, error: int, effects: list[RawEffect]) -> int | None:
+def _with_paths(raw: Raw, path: bytes, effects: list[_Noted]) -> Raw:
+    """Return a raw operation with its path and effects."""
+    if not effects:
+        return (raw[0], path, *raw[2:])
+    own = os.fsdecode(path)
+    told = tuple([(kind, own if at is None else at, origin, size, to) for kind, at, origin, size, to in effects])
+    return (raw[0], path, raw[2], told, *raw[4:])
+
+
+def _path(node: Node, name: bytes | None) -> bytes:
+    return node.raw_path() if name is None else node.raw_path_of(name)
+
+
+def _layer(result: Any, node: Node, error: int, effects: list[_Noted]) -> int | None:
     """Return which layer served an operation on a name."""
     if isinstance(result, tuple):
         result = result[0]

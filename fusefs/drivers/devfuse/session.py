@@ -95,6 +95,7 @@ class Session:
         self.agreed = Init(0)
         self.minor = 0
         self._union = union
+        self._records = union.record is not None
         self._turn = threading.Lock()
         self._lookout = Lookout(tuning.lookout)
         self._put_off: deque[bytes] = deque()
@@ -209,6 +210,7 @@ class Session:
     def _work(self, fd: int) -> None:
         """Lead, and serve what may take long by the way, until the mount is gone."""
         buffers = [_new_buffer()]
+        self._union.put_off_records()
         whole = memoryview(buffers[0])
         try:
             while not self._ended.is_set():
@@ -280,6 +282,8 @@ class Session:
                 # Whoever asked is gone (ENOENT), or the mount is.
                 if error.errno not in (errno.ENOENT, *_GONE):
                     log.error("answering: %s", error)
+        if self._records:
+            self._union.tell()
         surplus = self.dispatcher.nodes.surplus()
         if surplus:
             threading.Thread(target=self.device.prune, args=(surplus,), daemon=True).start()
