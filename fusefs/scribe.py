@@ -47,6 +47,9 @@ _END, _REST = 0xFFFFFFFF, 0xFFFFFFFE
 _BUFFER = 1 << 20
 _NAME = "layerlab-scribe"
 
+#: What is served goes before what is written about it; so much later that a busy machine still lets it keep up.
+_NICE = 10
+
 
 class Scribe:
     """The serving process's side.
@@ -222,6 +225,7 @@ def _become_scribe(connection: socket.socket, path: Path, number: int) -> NoRetu
         _hold_nothing_but(connection.fileno())
         gc.freeze()  # what was inherited stays shared
         gc.enable()
+        os.nice(_NICE)
         set_title(_NAME, os.fspath(path))
         _serve(connection, JournalWriter(path, number))
         status = 0

@@ -26,7 +26,7 @@ __all__ = ["Lookout"]
 _ROBBED = 40_000
 
 #: Nanoseconds without looking once somebody else wanted the processor.
-_REST = 10_000_000
+_REST = 2_000_000
 
 
 class Lookout:
