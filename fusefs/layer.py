@@ -83,6 +83,10 @@ class Shelf:
         """Forget what is kept under `key`."""
         self._open.pop(key, None)
 
+    def drop_all(self) -> None:
+        """Forget all; each is closed when nobody works in it any more."""
+        self._open = OrderedDict()
+
     def clear(self) -> None:
         """Close everything; nobody may be at work in it."""
         while self._open:
@@ -251,9 +255,10 @@ class Layer:
         return found
 
     def forget(self) -> None:
-        """Drop the listings, to give memory back: they are read again when they are needed."""
-        self._listings.clear()
+        """Drop listings and open directories, to give memory back: they are read again when they are needed."""
+        self._listings = OrderedDict()
         self._names = 0
+        self._directories.drop_all()
 
     def _list(self, path: bytes) -> Listing:
         directory = self.directory(path)

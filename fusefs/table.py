@@ -191,13 +191,17 @@ class Table:
                 self._forget(self._idle.popitem(last=False)[0])
 
     def forget_idle(self) -> None:
-        """Drop the nodes that nobody holds and the listings of layers, to give memory back: a few of them keep much.
+        """Drop the nodes that nobody holds, listings and open directories, to give memory back: a few keep much.
 
         Objects are small and lie among each other: one that stays keeps a megabyte of the others' memory.
         """
         with self.lock:
             while self._idle:
                 self._forget(self._idle.popitem(last=False)[0])
+            self._idle = OrderedDict()
+            self._by_key = dict(self._by_key)
+            self.root.children = dict(self.root.children)
+            self._upper.drop_all()
         for layer in self.layers:
             if layer is not None:
                 layer.forget()

@@ -56,9 +56,9 @@ os.open({str(merged / "large")!r}, os.O_RDWR)
 
 
 def test_memory_is_given_back(place: Place) -> None:
-    for number in range(20):
+    for number in range(400):
         (place.lower / f"d{number}").mkdir()
-        for name in range(1000):
+        for name in range(150):
             (place.lower / f"d{number}" / f"n{name}").touch()
     merged = place.mount(nodes=100_000)
     assert place.mounted is not None
@@ -70,11 +70,11 @@ def test_memory_is_given_back(place: Place) -> None:
 
     before = resident()
     walked = subprocess.run(["find", merged, "-ls"], stdout=subprocess.PIPE, check=True).stdout
-    assert walked.count(b"\n") > 20_000
+    assert walked.count(b"\n") > 60_000
     grown = resident()
-    assert grown > before + 7, "it knows twenty thousand objects"
+    assert grown > before + 20, "it knows sixty thousand objects"
     Path("/proc/sys/vm/drop_caches").write_text("2")
-    until(lambda: resident() - before < (grown - before) / 2)
+    until(lambda: resident() - before < (grown - before) / 3)
 
 
 def test_as_an_ordinary_user_by_fusermount(place: Place, tool: Callable[[str], str]) -> None:
