@@ -46,13 +46,25 @@ Place = int | bytes
 #: Bytes that are copied before it is asked whether anybody still wants them.
 _PIECE = 64 << 20
 
+#: So many bytes take long to copy.
+_MUCH = 1 << 16
+
 
 def _never() -> bool:
     return False
 
 
+def _nothing() -> None:
+    pass
+
+
 def copy_data(
-    source: int, target: int, size: int, blocks: int, abandoned: Callable[[], bool] = _never
+    source: int,
+    target: int,
+    size: int,
+    blocks: int,
+    abandoned: Callable[[], bool] = _never,
+    waits: Callable[[], None] = _nothing,
 ) -> tuple[int, bool]:
     """Copy the first `size` bytes of a file, holes as holes, the data shared where the filesystem can.
 
@@ -66,6 +78,8 @@ def copy_data(
         Blocks of 512 bytes that the source occupies; fewer than its size needs means that it has holes.
     abandoned
         Asked between pieces whether nobody wants the copy any more.
+    waits
+        Called before much is copied.
 
     Returns
     -------
@@ -83,6 +97,8 @@ def copy_data(
     if size and syscalls.clone_file(source, target):
         os.ftruncate(target, size)
         return 0, True
+    if size > _MUCH:
+        waits()
     copied = offset = 0
     sparse = blocks * 512 < size
     while offset < size:
@@ -224,11 +240,16 @@ class CopyUp(Recording):
                 self._copy_up_directories(node.parent)
             if node.copying is None:
                 node.copying = threading.Lock()
-        with node.copying:
+        if not node.copying.acquire(blocking=False):
+            self.caller.waits()
+            node.copying.acquire()
+        try:
             if not node.upper:
                 self._copy_up_file(node, limit, data=data)
             if data and node.data is not None:
                 self._copy_up_data(node, limit)
+        finally:
+            node.copying.release()
 
     def _copy_up_directories(self, node: Node) -> None:
         """Copy up a directory and those above it, the highest first; under the lock."""
@@ -384,10 +405,11 @@ class CopyUp(Recording):
             try:
                 size = before.st_size if limit is None else min(limit, before.st_size)
                 blocks = os.fstat(source).st_blocks
-                copied, shared = copy_data(source, target, size, blocks, self.caller.abandoned)
+                copied, shared = copy_data(source, target, size, blocks, self.caller.abandoned, self.caller.waits)
             finally:
                 os.close(source)
             if not self.options.volatile and size and not shared:
+                self.caller.waits()
                 os.fsync(target)
             os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
             for name in (b"metacopy", b"redirect"):
@@ -459,11 +481,12 @@ class CopyUp(Recording):
             elif size:
                 reading = self._open_data(node)
                 blocks = status.st_blocks if node.data is None else os.fstat(reading).st_blocks
-                copied, shared = copy_data(reading, target, size, blocks, self.caller.abandoned)
+                copied, shared = copy_data(reading, target, size, blocks, self.caller.abandoned, self.caller.waits)
             # Where the data lies in another layer still, the metadata is not that file's.
             source = reading if reading >= 0 and node.data is None else marks.at(directory.fd, name)
             value = self._dress(status, source, directory, name, target)
             if not self.options.volatile and not shared:
+                self.caller.waits()
                 os.fsync(target)
             return copied, value
         finally:

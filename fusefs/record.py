@@ -45,10 +45,12 @@ class Record(Protocol):
 class Caller(threading.local):
     """On whose behalf the current thread works: user, group and process; the process itself unless set.
 
-    `abandoned` tells whether whoever asked waits no more; long work looks at it by the way.
+    `abandoned` tells whether whoever asked waits no more; long work looks at it by the way. `waits` is called before
+    the thread waits for a disk, for much data or for another copy-up: somebody else may take over what it was to do.
     """
 
     abandoned: Callable[[], bool] = staticmethod(lambda: False)
+    waits: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self) -> None:
         self.uid = os.geteuid()

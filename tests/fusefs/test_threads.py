@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fusefs import Format, Options, UnionFS, copyup
+from fusefs import Format, Options, UnionFS, copyup, syscalls
 from fusefs.node import Node
 from tests.fusefs.worlds import look, perform
 
@@ -217,3 +217,50 @@ def test_waiting_writers_copy_once_after_a_copy_up_that_failed(fs: UnionFS, monk
     assert sorted(results) == ["Input/output error", *["written"] * 8]
     assert len(copies) == 2
     assert fs.read_bytes("/large") == b"ABCDE56789"
+
+
+def test_before_it_waits_for_a_disk_or_another_copy_up_it_says_so(
+    fs: UnionFS, slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow.go_on.set()
+    caller = fs.union.caller
+    told: list[str] = []
+    sync = os.fsync
+
+    def told_sync(fd: int) -> None:
+        told.append("sync")
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", told_sync)
+    monkeypatch.setattr(syscalls, "clone_file", lambda *_: False)
+
+    def write(name: str) -> None:
+        caller.waits = lambda: told.append("waits")
+        fs.append_bytes(name, b"!")
+
+    write("/large")
+    assert told == ["waits", "sync"]
+
+    told.clear()
+    slow.started.clear()
+    slow.go_on.clear()
+    writer = start(lambda: fs.append_bytes("/other", b"?"))
+    assert slow.started.wait(20)
+    another = start(lambda: write("/other"))
+    while "waits" not in told:
+        assert another.is_alive()
+    slow.go_on.set()
+    writer.join()
+    another.join()
+    assert told == ["waits", "sync"], "the second one found the copy of the first"
+
+
+def test_before_it_copies_much_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(syscalls, "clone_file", lambda *_: False)
+    with open(tmp_path / "from", "w+b") as source, open(tmp_path / "to", "w+b") as target:
+        for size, expected in ((1 << 16, []), (1 << 17, ["waits"])):
+            source.write(b"x" * size)
+            source.flush()
+            copyup.copy_data(source.fileno(), target.fileno(), size, 1 << 20, waits=lambda: told.append("waits"))
+            assert told == expected

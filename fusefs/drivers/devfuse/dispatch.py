@@ -58,6 +58,14 @@ _SILENT = frozenset(
     int(opcode) for opcode in (Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT, Opcode.NOTIFY_REPLY)
 )
 
+#: Requests that may have to copy a file up first.
+_COPIES_UP = frozenset(
+    int(opcode)
+    for opcode in (
+        Opcode.OPEN, Opcode.SETATTR, Opcode.SETXATTR, Opcode.REMOVEXATTR, Opcode.LINK, Opcode.RENAME, Opcode.RENAME2,
+    )
+)  # fmt: skip
+
 _LARGE = 1 << 16
 _KILLED = 1 << (signal.SIGKILL - 1)
 _WRITES = os.O_ACCMODE | os.O_TRUNC
@@ -207,17 +215,32 @@ class Dispatcher(Opening):
         _, _, unique, _, _, _, pid, *_ = _IN(request)
         self._long[unique] = _Asker(pid)
 
-    def handle_slow(self, request: memoryview) -> tuple[bytes, bytes] | None:
-        """Answer a request that was said to be one that may take long; as `handle`."""
+    def handle_slow(self, request: memoryview, waits: Callable[[], None] | None = None) -> tuple[bytes, bytes] | None:
+        """Answer a request that was said to be one that may take long; as `handle`.
+
+        Parameters
+        ----------
+        waits
+            Called when it does begin to take long, see `waits_late`.
+        """
         unique = _IN(request)[2]
         asker = self._long[unique]
         caller = self.union.caller
         caller.abandoned = asker.is_gone
+        if waits is not None:
+            caller.waits = waits
         try:
             return self.handle(request)
         finally:
             del caller.abandoned
+            if waits is not None:
+                del caller.waits
             del self._long[unique]
+
+    @staticmethod
+    def waits_late(request: memoryview) -> bool:
+        """Tell whether a request says by itself when it begins to take long: one that copies up."""
+        return _OPCODE(request, _OPCODE_AT)[0] in _COPIES_UP
 
     def interrupt(self, _node_id: int, body: memoryview) -> None:
         """INTERRUPT: a signal has come for whoever waits for a request. Not answered; the request is."""

@@ -4,8 +4,9 @@ Decided here and only here: what is agreed on with the kernel, who reads the nex
 how long who reads stays awake for it is decided in `lookout.py`.
 
 Workers take turns (leader and followers): one reads and answers, request after request, while the others sleep. When a
-request may take long, the leader lets another one lead before it begins. So quick requests, which are most, never pay
-for a change of threads, and a copy-up never keeps anybody from a lookup. Each worker has a descriptor of its own and
+request takes long, the leader lets another one lead: before it begins, or, where only the work itself can tell, as in
+a copy-up, when it comes to wait for a disk. So quick requests, which are most, never pay for a change of threads, and a
+copy-up never keeps anybody from a lookup. Each worker has a descriptor of its own and
 answers on the one that it has read from.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import gc
 import logging
 import mmap
@@ -101,7 +103,8 @@ class Session:
         self._put_off: deque[bytes] = deque()
         self._ended = threading.Event()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        weakref.finalize(self, os.close, self._bell)  # not before the last worker has rung it
+        # Not before the last worker has rung it, so neither when the process ends while workers still do.
+        weakref.finalize(self, os.close, self._bell).atexit = False
 
     # INIT
 
@@ -209,24 +212,37 @@ class Session:
 
     def _work(self, fd: int) -> None:
         """Lead, and serve what may take long by the way, until the mount is gone."""
+        turn = _Turn(self._turn)
         buffers = [_new_buffer()]
         self._union.put_off_records()
         whole = memoryview(buffers[0])
         try:
             while not self._ended.is_set():
-                with self._turn:
-                    count = self._lead(fd, buffers, whole)
+                turn.take()
+                try:
+                    count = self._lead(fd, buffers, whole, turn)
+                finally:
+                    turn.give()
                 if not count:
                     break
-                self._serve(fd, whole[:count], self.dispatcher.handle_slow)
+                if count > 0:
+                    self._serve(fd, whole[:count], self.dispatcher.handle_slow)
         except Exception:
             log.exception("a worker failed")
         finally:
             self.end()
             os.close(fd)
 
-    def _lead(self, fd: int, buffers: list[mmap.mmap], whole: memoryview) -> int:
-        """Serve quick requests; return the size of the first one that may take long, 0 when the mount is gone."""
+    def _lead(self, fd: int, buffers: list[mmap.mmap], whole: memoryview, turn: _Turn) -> int:
+        """Serve requests until one takes long.
+
+        Returns
+        -------
+        int
+            The size of one that may take long and is still to be served; negative when one took long, and the turn was
+            given away meanwhile; 0 when the mount is gone.
+        """
+        slow_handle = functools.partial(self.dispatcher.handle_slow, waits=turn.give)
         is_slow, handle, serve = self.dispatcher.is_slow, self.dispatcher.handle, self._serve
         poll = select.poll()
         poll.register(fd, select.POLLIN)
@@ -254,8 +270,13 @@ class Session:
                 slow = False
             if slow:
                 self.dispatcher.begin_slow(request)
-                return count
-            serve(fd, request, handle)
+                if not self.dispatcher.waits_late(request):
+                    return count
+                serve(fd, request, slow_handle)
+                if not turn.mine:
+                    return -1
+            else:
+                serve(fd, request, handle)
         return 0
 
     def _forget(self) -> bool:
@@ -294,6 +315,27 @@ class Session:
         self.device.close()
         if self.trace is not None:
             self.trace.close()
+
+
+class _Turn:
+    """A worker's turn to lead."""
+
+    __slots__ = ("_lock", "mine")
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self.mine = False
+
+    def take(self) -> None:
+        """Wait for the turn."""
+        self._lock.acquire()
+        self.mine = True
+
+    def give(self) -> None:
+        """Give it to another one; a second call does nothing."""
+        if self.mine:
+            self.mine = False
+            self._lock.release()
 
 
 def _new_buffer() -> mmap.mmap:
