@@ -43,11 +43,8 @@ _ESSENTIAL = (b"system.posix_acl_access", b"system.posix_acl_default", b"securit
 #: An object: its descriptor where it is open, which saves the walk through /proc; else a path that is not followed.
 Place = int | bytes
 
-#: Bytes that are copied before it is asked whether anybody still wants them.
-_PIECE = 64 << 20
-
-#: So many bytes take long to copy.
-_MUCH = 1 << 16
+#: Bytes that take long to copy, and that are copied before it is asked whether anybody still wants them.
+_MUCH, _PIECE = 1 << 16, 64 << 20
 
 
 def _never() -> bool:
