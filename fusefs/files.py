@@ -111,7 +111,7 @@ class Files(Renames):
                 self.release(node)
                 raise
         if truncates:
-            self._note(EffectKind.METADATA, None)
+            self._note(EffectKind.METADATA)
         return file
 
     def _open_real(self, node: Node, flags: int) -> int:
@@ -239,7 +239,7 @@ class Files(Renames):
             written += count
         caller = self.caller
         caller.size, caller.offset = written, offset
-        self._note(EffectKind.WRITTEN, None, size=written)
+        self._note(EffectKind.WRITTEN, size=written)
         return written
 
     @recorded(Kind.FSYNC)
@@ -270,7 +270,7 @@ class Files(Renames):
         self.caller.offset, self.caller.size = offset, length
         syscalls.fallocate(self.descriptor(file), mode, offset, length)
         if mode != _FALLOC_KEEP_SIZE:  # which allocates beyond the end, and changes nothing that is seen
-            self._note(EffectKind.METADATA, None)
+            self._note(EffectKind.METADATA)
 
     @recorded(Kind.LSEEK)
     def lseek(self, file: OpenFile, offset: int, whence: int) -> int:
@@ -347,7 +347,7 @@ class Files(Renames):
             kept, path, place = self._reach(node)
             os.chmod(path, stat.S_IMODE(mode), dir_fd=place)
             del kept
-        self._note(EffectKind.METADATA, None)
+        self._note(EffectKind.METADATA)
 
     @recorded(Kind.CHOWN)
     def chown(self, node: Node, uid: int, gid: int) -> None:
@@ -357,7 +357,7 @@ class Files(Renames):
             kept, path, place = self._reach(node)
             os.chown(path, uid, gid, dir_fd=place, follow_symlinks=node.orphan is not None)
             del kept
-        self._note(EffectKind.METADATA, None)
+        self._note(EffectKind.METADATA)
 
     @recorded(Kind.UTIMENS)
     def utimens(self, node: Node, accessed: int | None, modified: int | None) -> None:
@@ -367,7 +367,7 @@ class Files(Renames):
             kept, path, place = self._reach(node)
             syscalls.utimens(-1 if place is None else place, path, accessed, modified, follow=node.orphan is not None)
             del kept
-        self._note(EffectKind.METADATA, None)
+        self._note(EffectKind.METADATA)
 
     @recorded(Kind.TRUNCATE)
     def truncate(self, node: Node, size: int) -> None:
@@ -384,7 +384,7 @@ class Files(Renames):
             os.ftruncate(fd, size)
         finally:
             os.close(fd)
-        self._note(EffectKind.METADATA, None)
+        self._note(EffectKind.METADATA)
 
     # Extended attributes
 
@@ -453,7 +453,7 @@ class Files(Renames):
             real = self._attribute_name(name)
             node.attributes = None
             os.setxattr(path, real, value, flags, follow_symlinks=node.orphan is not None)
-        self._note(EffectKind.METADATA, None)
+        self._note(EffectKind.METADATA)
 
     @recorded(Kind.REMOVEXATTR)
     def removexattr(self, node: Node, name: bytes) -> None:
@@ -470,7 +470,7 @@ class Files(Renames):
             _, path = self.host_path(node)
             node.attributes = None
             os.removexattr(path, real, follow_symlinks=node.orphan is not None)
-        self._note(EffectKind.METADATA, None)
+        self._note(EffectKind.METADATA)
 
     @recorded(Kind.STATFS)
     def statfs(self, node: Node) -> os.statvfs_result:

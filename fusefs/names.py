@@ -111,12 +111,12 @@ class Names(CopyUp):
         return self.hold(self._attach(parent, name, node))
 
     def _note_made(self, parent: Node, name: bytes, *, replaces: bool, is_directory: bool) -> None:
-        self._note(EffectKind.CREATED, None)
+        self._note(EffectKind.CREATED)
         if replaces:
             hides = self._shown_by(parent, name)
-            self._note(EffectKind.REVEALED, None, origin=hides)
+            self._note(EffectKind.REVEALED, origin=hides)
             if is_directory:
-                self._note(EffectKind.OPAQUE, None, origin=hides)
+                self._note(EffectKind.OPAQUE, origin=hides)
 
     def _as_caller(self) -> contextlib.AbstractContextManager[None]:
         """Let what is created belong to the caller, as it would in a filesystem of its own."""
@@ -331,9 +331,9 @@ class Names(CopyUp):
         else:
             os.unlink(name, dir_fd=above.fd)
         if present:
-            self._note(EffectKind.REMOVED, None)
+            self._note(EffectKind.REMOVED)
         if shown:
-            self._note(EffectKind.WHITEOUT, None, origin=origin)
+            self._note(EffectKind.WHITEOUT, origin=origin)
         self._bury(parent, name, node)
 
     def _shown_by(self, parent: Node, name: bytes) -> int | None:

@@ -129,7 +129,7 @@ class Recording(Tree):
         return node.path() if name is None else node.path_of(name)
 
     def _note(
-        self, kind: EffectKind, path: str | None, *, origin: int | None = None, size: int = 0, target: str = ""
+        self, kind: EffectKind, path: str | None = None, *, origin: int | None = None, size: int = 0, target: str = ""
     ) -> None:
         """Note a change that the current operation made; a path of None is the one that it was asked of."""
         effects = self.caller.effects

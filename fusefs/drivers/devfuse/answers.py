@@ -132,10 +132,7 @@ class Listing:
     def page(self, position: int, size: int) -> bytes:
         """Return the `fuse_dirent`s after a position, as many as have room in `size` bytes."""
         parts: list[bytes] = []
-        found, positions = self._found, self._positions
-        for number in range(bisect_right(positions, position), len(positions)):
-            at = positions[number]
-            name, inode, kind = found[at]
+        for at, name, inode, kind in self.after(position):
             length = len(name)
             codec = _dirent(length)
             size -= codec.size

@@ -286,11 +286,10 @@ class Dispatcher(Opening):
     def _renames2_lower_file(self, node_id: int, body: memoryview) -> bool:
         return self._moves_lower_file(node_id, bytes(body[wire.RENAME2_IN.size :]))
 
-    def _copies_long(self, node: Node) -> bool:
-        """Tell whether a change of an object has to wait for a disk, or for much data, to have it copied up first."""
-        if node.data_in_upper or node.kind != stat.S_IFREG:
-            return False
-        return not self.union.options.volatile or self.union.real_status(node).st_size > _LARGE
+    @staticmethod
+    def _copies_long(node: Node) -> bool:
+        """Tell whether a change of an object may have to wait for a disk, or for much data: it is copied up first."""
+        return not node.data_in_upper and node.kind == stat.S_IFREG
 
     def _moves_lower_file(self, node_id: int, names: bytes) -> bool:
         """Tell whether what a rename moves has to be copied up first, or may have to."""

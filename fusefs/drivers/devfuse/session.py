@@ -6,8 +6,8 @@ how long who reads stays awake for it is decided in `lookout.py`.
 Workers take turns (leader and followers): one reads and answers, request after request, while the others sleep. When a
 request takes long, the leader lets another one lead: before it begins, or, where only the work itself can tell, as in
 a copy-up, when it comes to wait for a disk. So quick requests, which are most, never pay for a change of threads, and a
-copy-up never keeps anybody from a lookup. Each worker has a descriptor of its own and
-answers on the one that it has read from.
+copy-up never keeps anybody from a lookup. Each worker has a descriptor of its own and answers on the one that it has
+read from.
 """
 
 from __future__ import annotations
@@ -246,7 +246,8 @@ class Session:
         is_slow, handle, serve = self.dispatcher.is_slow, self.dispatcher.handle, self._serve
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        look, sees, wakes, idle = poll.poll, self._lookout.sees, self._lookout.wakes, self._forget
+        look, idle = poll.poll, functools.partial(self._forget, fd)
+        sees, wakes = self._lookout.sees, self._lookout.wakes
         while not self._ended.is_set():
             try:
                 if sees(look, idle):
@@ -279,14 +280,11 @@ class Session:
                 serve(fd, request, handle)
         return 0
 
-    def _forget(self) -> bool:
+    def _forget(self, fd: int) -> bool:
         """Serve a FORGET that was put off, since nobody waits for it; return whether there was one."""
         if not self._put_off:
             return False
-        request = memoryview(self._put_off.popleft())
-        if self.trace is not None:
-            self.trace.request(request)
-        self.dispatcher.handle(request)
+        self._serve(fd, memoryview(self._put_off.popleft()), self.dispatcher.handle)
         return True
 
     def _serve(self, fd: int, request: memoryview, handle: _Handle) -> None:
